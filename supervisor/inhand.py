@@ -1,0 +1,42 @@
+"""A run between being taken from Redis and being ended there, as the loop holds it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from supervisor.streams.broker import Taken
+from supervisor.streams.wire import Entry, Request
+from worker.redact import secrets_of
+
+
+class Stage(Enum):
+    """WAITING for its slot's worker → RUNNING in it → SETTLING in Redis."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SETTLING = "settling"
+
+
+@dataclass
+class InHand:
+    """One run of one slot. `request` is None when the entry was no run at all."""
+
+    taken: Taken
+    request: Request | None
+    timeout_s: float
+    stage: Stage = Stage.WAITING
+    secrets: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, taken: Taken, request: Request, timeout_s: float) -> "InHand":
+        """Hold a checked request."""
+        return cls(taken, request, timeout_s, secrets=secrets_of(request.settings, {}))
+
+    @property
+    def entry(self) -> Entry:
+        """The entry in Redis."""
+        return self.taken.entry
+
+    @property
+    def run_id(self) -> str:
+        """The run; "" when no id could be read."""
+        return self.request.run_id if self.request else ""

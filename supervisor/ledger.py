@@ -1,0 +1,202 @@
+"""Every run that this supervisor has in hand, by slot, and what becomes of it.
+
+Between the pool (workers) and the broker (Redis): facts of both come in here, verdicts are
+fetched, and exactly one ending goes out for each entry. Neither of them is waited for.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor import verdicts
+from supervisor.inhand import InHand, Stage
+from supervisor.journal import Journal
+from supervisor.pool.handle import Handle
+from supervisor.pool.pool import Death
+from supervisor.streams.broker import Broker, EntriesTrimmed, LeaseLost, Settled, Taken
+from supervisor.streams.endings import Drop, Ending
+from supervisor.streams.wire import Rejected, Request, parse
+from worker.errors import CrewpoolError, PluginNotFound
+from worker.plugins import Catalogue
+from worker.protocol import Assignment, Outcome, Progress
+
+# Why a worker was killed when it was not its run's fault.
+STOPPING = "stopping"
+LEASE_LOST = "lease_lost"
+TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for every run here."""
+
+    timeout_s: float
+    max_payload_bytes: int
+    max_attempts: int
+
+
+class Ledger:
+    """The runs in hand: at most one a slot, from Taken to Settled."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        journal: Journal,
+        terms: Terms,
+        consumer_of: Callable[[int], str],
+    ) -> None:
+        self.catalogue = Catalogue()
+        self.in_hand: dict[int, InHand] = {}
+        self._wanted: set[int] = set()
+        self._broker = broker
+        self._journal = journal
+        self._terms = terms
+        self._consumer_of = consumer_of
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in hand, and nothing can come any more."""
+        return not self.in_hand and not self._wanted
+
+    def want(self, slot: int) -> None:
+        """Ask for a run for an idle slot, unless it has or awaits one."""
+        if slot not in self.in_hand and slot not in self._wanted:
+            self._wanted.add(slot)
+            self._broker.want(slot)
+
+    def stop_wanting(self) -> None:
+        """Take nothing any more. What is on its way will be handed back."""
+        self._wanted -= set(self._broker.unwant())
+
+    def take_facts(self, *, is_leaving: bool) -> list[int]:
+        """Take in what the broker says; return the slots whose lease was lost."""
+        lost = []
+        for fact in self._broker.facts():
+            if isinstance(fact, Taken):
+                self._note_taken(fact, is_leaving=is_leaving)
+            elif isinstance(fact, Settled):
+                held = self.in_hand.pop(fact.slot)
+                self._journal.settled(held, fact.ending, fact.how)
+            elif isinstance(fact, LeaseLost):
+                lost += self._note_lease_lost(fact)
+            elif isinstance(fact, EntriesTrimmed):
+                self._journal.trimmed(fact.ids)
+        return lost
+
+    def assignment_for(self, handle: Handle) -> tuple[Assignment, float] | None:
+        """Return what an idle worker is to run, and its timeout; None when nothing waits."""
+        held = self.in_hand.get(handle.slot)
+        if held is None or held.stage is not Stage.WAITING or held.request is None:
+            return None
+        held.stage = Stage.RUNNING
+        request = held.request
+        self._journal.started(held, handle.slot)
+        run = Assignment(
+            run_id=request.run_id,
+            plugin=request.plugin,
+            attempt=held.entry.attempt,
+            user_id=request.user_id,
+            settings=dict(request.settings),
+        )
+        return run, held.timeout_s
+
+    def note_progress(self, slot: int, progress: Progress) -> None:
+        """Pass on where a run is."""
+        self._journal.progressed(self.in_hand[slot], progress)
+
+    def note_outcome(self, handle: Handle, outcome: Outcome) -> None:
+        """End a run as its worker reported it."""
+        held = self.in_hand[handle.slot]
+        if held.stage is not Stage.RUNNING or held.request is None:
+            return
+        self._journal.ended(held, outcome)
+        facts = self._meta(held, outcome.duration_s, outcome)
+        self._settle(
+            handle.slot, verdicts.of_outcome(held.entry, outcome, facts, self._context(handle.slot))
+        )
+
+    def note_death(self, death: Death) -> None:
+        """End or hand back the run of a worker that died."""
+        handle, run = death.handle, death.handle.run
+        held = self.in_hand.get(handle.slot)
+        if run is None or held is None or held.stage is not Stage.RUNNING or held.request is None:
+            return
+        if run.outcome is not None:
+            # Its last words were in the socket: it died after the work was done.
+            self.note_outcome(handle, run.outcome)
+            return
+        self._settle(handle.slot, self._verdict_on(death, held, held.request))
+
+    def hand_back_waiting(self) -> None:
+        """Give back what no worker has begun; for the end."""
+        for slot, held in self.in_hand.items():
+            if held.stage is Stage.WAITING:
+                self._settle(slot, verdicts.of_drained(held.entry, held.run_id))
+
+    def _verdict_on(self, death: Death, held: InHand, request: Request) -> Ending:
+        because, run = death.handle.doomed_because, death.handle.run
+        duration_s = time.monotonic() - run.started_at if run else 0.0
+        self._journal.run_died(held, because or "crash", death, duration_s)
+        if because == TIMEOUT:
+            facts = self._meta(held, duration_s, run.progress if run else None)
+            return verdicts.of_timeout(request.run_id, held.timeout_s, facts)
+        if because == LEASE_LOST:
+            return Drop(request.run_id)
+        if because == STOPPING:
+            return verdicts.of_drained(held.entry, request.run_id)
+        how = because or death.corpse.how()
+        return verdicts.of_crash(held.entry, request.run_id, how, self._context(death.handle.slot))
+
+    def _note_taken(self, taken: Taken, *, is_leaving: bool) -> None:
+        self._wanted.discard(taken.slot)
+        request = parse(taken.entry, self._terms.max_payload_bytes)
+        if isinstance(request, Request):
+            request = self._known(request)
+        if isinstance(request, Rejected):
+            self.in_hand[taken.slot] = InHand(taken, None, 0.0, Stage.SETTLING)
+            ending = verdicts.of_rejected(taken.entry, request, self._context(taken.slot))
+            self._settle(taken.slot, ending)
+            return
+        timeout_s = self.catalogue.find(request.plugin).manifest.timeout_s or self._terms.timeout_s
+        self.in_hand[taken.slot] = InHand.of(taken, request, timeout_s)
+        if is_leaving:
+            self._settle(taken.slot, verdicts.of_drained(taken.entry, request.run_id))
+
+    def _known(self, request: Request) -> Request | Rejected:
+        try:
+            self.catalogue.find(request.plugin)
+        except CrewpoolError as error:
+            reason = "unknown_plugin" if isinstance(error, PluginNotFound) else "broken_plugin"
+            return Rejected(reason, str(error), request.run_id)
+        return request
+
+    def _note_lease_lost(self, fact: LeaseLost) -> list[int]:
+        held = self.in_hand.get(fact.slot)
+        if held is None or held.taken.lease.id != fact.lease.id:
+            return []
+        self._journal.lease_lost(held)
+        if held.stage is Stage.WAITING:
+            self._settle(fact.slot, Drop(held.run_id))
+        return [fact.slot] if held.stage is Stage.RUNNING else []
+
+    def _settle(self, slot: int, ending: Ending) -> None:
+        self.in_hand[slot].stage = Stage.SETTLING
+        self._broker.settle(slot, ending)
+
+    def _context(self, slot: int) -> verdicts.Context:
+        return verdicts.Context(self._consumer_of(slot), self._terms.max_attempts)
+
+    def _meta(
+        self, held: InHand, duration_s: float, said: Outcome | Progress | None
+    ) -> dict[str, Any]:
+        assert held.request is not None  # noqa: S101  # callers checked; tells the type checker
+        facts: dict[str, Any] = {
+            "worker": held.taken.lease.consumer,
+            "duration_s": round(duration_s, 3),
+        }
+        if isinstance(said, Progress):
+            facts["progress"] = {"task": said.task, "tasks": said.tasks, "agent": said.agent}
+        return verdicts.meta_of(
+            held.request, held.entry.attempt, facts, said.tokens if said else None
+        )

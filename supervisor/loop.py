@@ -1,0 +1,247 @@
+"""The supervisor's loop: asked → reported → died → overdue → missing → idle.
+
+The order is the design: reports come before deaths before deadlines, so that a run which
+ended in time is never killed because we were late. Nothing on this path waits for Redis;
+the broker's tasks do, and leave facts. All sleeping is in one line.
+"""
+
+import asyncio
+import os
+
+import setproctitle
+
+from supervisor import __version__
+from supervisor.errors import Exit, WorkersCannotBoot
+from supervisor.ledger import LEASE_LOST, STOPPING
+from supervisor.phases import Ask, Phase
+from supervisor.pool.deadlines import Deadline
+from supervisor.pool.handle import Handle, State
+from supervisor.pool.pool import Death, Report
+from supervisor.wiring import Parts
+from worker.plugins import discover
+from worker.protocol import STACKS_SIGNAL, Outcome
+from worker.system import become_subreaper
+
+# The loop comes round at least this often, so that liveness can tell a stall from peace.
+PULSE_S = 15.0
+# How long the end waits for Redis to take the last endings.
+FLUSH_S = 5.0
+# How long QUIT lets faulthandler write before the workers are killed.
+STACKS_S = 0.1
+
+
+class Supervisor:
+    """Keeps the pool whole and every run accounted for, from start to exit code.
+
+    `run()` is the whole life: start, the loop, the end. The parts are made in wiring.py.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.phase = Phase.STARTING
+        self._parts = parts
+        self._settings = parts.settings
+        self._clock = parts.clock
+        self._size = parts.settings.workers
+        self._drain_until: float | None = None
+        self._came_round_at = parts.clock()
+        self._exit = Exit.CLEAN
+        self._title = ""
+
+    async def run(self) -> int:
+        """Keep the pool whole until told to stop; return the exit code."""
+        parts = self._parts
+        try:
+            await self._start()
+            while self.phase is not Phase.STOPPED:
+                await parts.wakeups.wait(until=self._next_alarm())  # the only place where we sleep
+                self._come_round()
+                for ask in parts.signals.take():  # 1. what we were asked
+                    await self._obey(ask)
+                for report in parts.pool.read():  # 2. what the workers said
+                    self._note_report(report)
+                for death in parts.pool.reap():  # 3. who is gone
+                    self._note_death(death)
+                for handle, because in parts.pool.overdue(self._clock()):  # 4. who must go
+                    self._kill(handle, because)
+                for slot in parts.ledger.take_facts(is_leaving=self.phase.is_leaving):
+                    self._kill(parts.pool.handles[slot], LEASE_LOST)
+                self._resize()  # 5. who is missing
+                self._assign()  # 6. who is idle
+                self._leave_if_done()
+        finally:
+            await self._end()
+        return self._exit
+
+    def stalled_s(self) -> float:
+        """Return how long ago the loop last came round; for liveness."""
+        return self._clock() - self._came_round_at
+
+    def not_ready_because(self) -> str:
+        """Return why no run would be taken now, "" when one would; for readiness."""
+        if self.phase is not Phase.RUNNING:
+            return f"the supervisor is {self.phase.name.lower()}"
+        if not self._parts.link.is_up:
+            return self._parts.link.cause
+        if not any(h.state in (State.IDLE, State.BUSY) for h in self._parts.pool.handles.values()):
+            return self._parts.pool.spawner.last_reason or "no worker has booted yet"
+        return ""
+
+    def exposition(self) -> bytes:
+        """Return all metrics, with the gauges as they stand now."""
+        parts = self._parts
+        states = {state.value: 0 for state in State if state is not State.GONE}
+        for handle in parts.pool.handles.values():
+            states[handle.state.value] += 1
+        parts.metrics.set_workers(states)
+        parts.metrics.set_queue(parts.keeper.gauges.lag, parts.keeper.gauges.pending)
+        parts.metrics.set_totals(
+            redis_up=parts.link.is_up,
+            outages=parts.link.outages,
+            zygotes=parts.pool.zygote_restarts,
+            reclaimed=parts.keeper.reclaimed,
+        )
+        return parts.metrics.exposition()
+
+    async def _start(self) -> None:
+        parts = self._parts
+        parts.signals.install()
+        become_subreaper()
+        self._read_plugins()
+        await parts.http.start(self, self._settings.http_host, self._settings.http_port)
+        beats = parts.records.write_for_ever(lambda: parts.snapshot(self.phase))
+        parts.broker.start(parts.keeper.keep_for_ever(), beats)
+        parts.log.info(
+            "started",
+            version=__version__,
+            pid=os.getpid(),
+            host=parts.host,
+            workers=self._size,
+            plugins=",".join(parts.ledger.catalogue.plugins) or "none",
+            http=f"{self._settings.http_host}:{parts.http.port}",
+        )
+        self.phase = Phase.RUNNING
+        parts.wakeups.ring()
+
+    async def _end(self) -> None:
+        """Leave nothing behind: no process, no consumer, no open port."""
+        parts = self._parts
+        for handle in list(parts.pool.handles.values()):
+            parts.pool.kill(handle, STOPPING)
+        parts.pool.end_zygotes()
+        undelivered = await parts.broker.close(FLUSH_S)
+        parts.ledger.take_facts(is_leaving=True)
+        for entry in undelivered:
+            parts.log.error("undelivered", entry=entry, hint="its lease lapses, others reclaim it")
+        await parts.http.stop()
+        parts.storage.remove()
+        if self._exit is Exit.CLEAN and (parts.journal.handed_back_at_end or undelivered):
+            self._exit = Exit.DRAIN_RAN_OUT
+        parts.log.info("stopped", exit=int(self._exit))
+
+    def _come_round(self) -> None:
+        self._came_round_at = self._clock()
+        if (failure := self._parts.broker.failure()) is not None:
+            raise failure
+        handles = self._parts.pool.handles.values()
+        busy = sum(handle.state is State.BUSY for handle in handles)
+        title = f"crewpool supervisor {self.phase.name.lower()} {busy}/{len(handles)} busy"
+        if title != self._title:
+            setproctitle.setproctitle(title)
+            self._title = title
+
+    async def _obey(self, ask: Ask) -> None:
+        parts, before = self._parts, self.phase
+        self.phase = self.phase.after(ask)
+        if ask is Ask.STACKS:
+            self._ask_for_stacks()
+            await asyncio.sleep(STACKS_S)
+        elif ask is Ask.RELOAD:
+            self._read_plugins()
+            parts.pool.reload(self._clock())
+        elif ask in (Ask.MORE, Ask.LESS):
+            self._size = max(0, self._size + (1 if ask is Ask.MORE else -1))
+        elif ask is Ask.SNAPSHOT:
+            for worker in parts.snapshot(self.phase)["workers"]:
+                parts.log.info("snapshot", **worker)
+        parts.log.info("asked", ask=ask.value, phase=self.phase.name.lower(), workers=self._size)
+        if self.phase.is_leaving and not before.is_leaving:
+            parts.ledger.stop_wanting()
+            self._drain_until = self._clock() + self._settings.drain_s
+
+    def _note_report(self, report: Report) -> None:
+        handle, word = report.handle, report.word
+        if not isinstance(word, Outcome):
+            self._parts.ledger.note_progress(handle.slot, word)
+            return
+        self._parts.readers.drain_log(handle)
+        self._parts.ledger.note_outcome(handle, word)
+        if handle.state is State.BUSY:
+            handle.state = State.IDLE
+        handle.run = None
+        handle.runs_done += 1
+
+    def _note_death(self, death: Death) -> None:
+        self._parts.journal.worker_died(death)
+        self._parts.ledger.note_death(death)
+
+    def _kill(self, handle: Handle, because: str) -> None:
+        self._parts.pool.kill(handle, because)
+        self._parts.journal.worker_killed(handle, because)
+
+    def _resize(self) -> None:
+        wanted = 0 if self.phase >= Phase.STOPPING else self._size
+        try:
+            self._parts.pool.resize(wanted, self._clock())
+        except WorkersCannotBoot as error:
+            self._parts.log.error("gave_up", reason=str(error))  # noqa: TRY400  # no traceback helps
+            self._exit, self.phase = Exit.CANNOT_BOOT, Phase.STOPPING
+            self._parts.ledger.stop_wanting()
+            self._parts.wakeups.ring()
+
+    def _assign(self) -> None:
+        """Give waiting runs to idle workers, and ask for runs for those without."""
+        parts = self._parts
+        for handle in parts.pool.handles.values():
+            is_free = handle.state is State.IDLE and handle.run is None
+            if is_free and (assignment := parts.ledger.assignment_for(handle)) is not None:
+                run, timeout_s = assignment
+                now = self._clock()
+                handle.assign(run, now, Deadline(now + timeout_s, timeout_s))
+                parts.readers.flush(handle)
+            if not self.phase.is_leaving and parts.pool.can_take(handle):
+                parts.ledger.want(handle.slot)
+
+    def _leave_if_done(self) -> None:
+        parts = self._parts
+        if self.phase is Phase.DRAINING:
+            is_late = self._drain_until is not None and self._clock() >= self._drain_until
+            if parts.ledger.is_empty or is_late:
+                self.phase = Phase.STOPPING
+                parts.wakeups.ring()
+        elif self.phase is Phase.STOPPING:
+            parts.ledger.hand_back_waiting()
+            for handle in list(parts.pool.handles.values()):
+                if handle.state is not State.DOOMED:
+                    parts.pool.kill(handle, STOPPING)
+            if not parts.pool.handles:
+                self.phase = Phase.STOPPED
+
+    def _next_alarm(self) -> float:
+        alarms = [self._came_round_at + PULSE_S]
+        if (alarm := self._parts.pool.next_alarm()) is not None:
+            alarms.append(alarm)
+        if self._drain_until is not None and self.phase is Phase.DRAINING:
+            alarms.append(self._drain_until)
+        return min(alarms)
+
+    def _ask_for_stacks(self) -> None:
+        for handle in self._parts.pool.handles.values():
+            if handle.state is State.BUSY and handle.pid is not None:
+                os.kill(handle.pid, STACKS_SIGNAL)
+
+    def _read_plugins(self) -> None:
+        catalogue = discover(self._settings.plugin_dir)
+        for name, reason in catalogue.broken.items():
+            self._parts.log.error("plugin_broken", plugin=name, reason=reason)
+        self._parts.ledger.catalogue = catalogue
+        self._parts.metrics.know(catalogue.plugins)

@@ -1,0 +1,67 @@
+"""Probes and metrics over HTTP, in the supervisor's own loop.
+
+Paths and bodies are part of the wire contract. Nothing here changes anything.
+"""
+
+from typing import Protocol
+
+from aiohttp import web
+
+LIVE_WITHIN_S = 60.0
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(Protocol):
+    """What the probes ask the loop."""
+
+    def stalled_s(self) -> float:
+        """Seconds since the loop last came round."""
+
+    def not_ready_because(self) -> str:
+        """Why no run would be taken now; "" when one would."""
+
+    def exposition(self) -> bytes:
+        """All metrics as text."""
+
+
+class HttpServer:
+    """Serves /health/live, /health/ready and /metrics."""
+
+    _health: Health
+
+    def __init__(self) -> None:
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def start(self, health: Health, host: str, port: int) -> None:
+        """Listen. Port 0 takes a free one. Raises OSError when it is taken."""
+        self._health = health
+        app = web.Application(client_max_size=1024)
+        app.router.add_get("/health/live", self._live)
+        app.router.add_get("/health/ready", self._ready)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, handle_signals=False, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, shutdown_timeout=1.0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _live(self, _request: web.Request) -> web.Response:
+        stalled_s = self._health.stalled_s()
+        if stalled_s > LIVE_WITHIN_S:
+            error = f"the loop has made no progress for {stalled_s:.0f}s"
+            return web.json_response({"status": "stalled", "error": error}, status=503)
+        return web.json_response({"status": "alive"})
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        if because := self._health.not_ready_because():
+            return web.json_response({"status": "not_ready", "error": because}, status=503)
+        return web.json_response({"status": "ready", "redis": "connected"})
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._health.exposition(), headers={"Content-Type": CONTENT_TYPE})

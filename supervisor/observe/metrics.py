@@ -1,0 +1,126 @@
+"""All metrics, in one registry of the supervisor's.
+
+Workers have none: PROMETHEUS_MULTIPROC_DIR leaves a file per process that ever lived (trap
+E1). Label values come from our own lists, never from a payload (E2).
+"""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from supervisor import __version__
+
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+OTHER = "other"
+
+
+class Metrics:
+    """One method for each thing that can happen. `plugins` are the names allowed as labels."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._plugins: set[str] = set()
+        self._ended = self._counter("runs", "Runs that ended", "plugin", "status", "cause")
+        self._seconds = self._histogram("run_seconds", "From start to end of a run", "plugin")
+        self._waited = self._histogram("queue_wait_seconds", "From publish to start of a run")
+        self._tokens = self._counter("tokens", "Tokens used by crews", "plugin", "kind")
+        self._calls = self._counter("llm_calls", "LLM calls made by crews", "plugin")
+        self._kills = self._counter("kills", "Workers killed", "because")
+        self._deaths = self._counter("worker_deaths", "Workers gone", "how")
+        self._back = self._counter("handed_back", "Runs put back on their stream", "cause")
+        self._letters = self._counter("dead_letters", "Entries buried", "reason")
+        self._lost = self._counter("leases_lost", "Leases that went to somebody else")
+        self._late = self._counter("late_outcomes", "Outcomes dropped: no longer ours")
+        self._trimmed = self._counter("entries_trimmed", "Pending entries cut off by others")
+        self._reclaimed = self._gauge("reclaimed_runs", "Lapsed runs taken over since the start")
+        self._workers = self._gauge("workers", "Workers", "state")
+        self._redis = self._gauge("redis_up", "1 while Redis answers")
+        self._outages = self._gauge("redis_outages", "Outages of Redis since the start")
+        self._zygotes = self._gauge("zygote_restarts", "Deaths of the zygote since the start")
+        self._lag = self._gauge("queue_lag", "Entries not taken by anybody yet", "stream")
+        self._pending = self._gauge("queue_pending", "Entries taken and not ended", "stream")
+        self._gauge("build_info", "The version", "version").labels(__version__).set(1)
+
+    def know(self, plugins: Mapping[str, object]) -> None:
+        """Allow these plugins' names as labels."""
+        self._plugins |= set(plugins)
+
+    def run_ended(self, plugin: str, status: str, cause: str, seconds: float) -> None:
+        """Count a run that ended here."""
+        self._ended.labels(self._known(plugin), status, cause).inc()
+        self._seconds.labels(self._known(plugin)).observe(seconds)
+
+    def run_started(self, waited_s: float | None) -> None:
+        """Note how long a run had waited."""
+        if waited_s is not None:
+            self._waited.observe(max(waited_s, 0.0))
+
+    def tokens_used(self, plugin: str, prompt: int, completion: int, calls: int) -> None:
+        """Count what a run used."""
+        name = self._known(plugin)
+        self._tokens.labels(name, "prompt").inc(prompt)
+        self._tokens.labels(name, "completion").inc(completion)
+        self._calls.labels(name).inc(calls)
+
+    def worker_killed(self, because: str) -> None:
+        """Count a kill."""
+        self._kills.labels(because).inc()
+
+    def worker_died(self, how: str) -> None:
+        """Count a death."""
+        self._deaths.labels(how).inc()
+
+    def handed_back(self, cause: str) -> None:
+        """Count a run that was put back."""
+        self._back.labels(cause).inc()
+
+    def buried(self, reason: str) -> None:
+        """Count a dead letter."""
+        self._letters.labels(reason).inc()
+
+    def lease_lost(self) -> None:
+        """Count a lease that went to somebody else."""
+        self._lost.inc()
+
+    def late_outcome(self) -> None:
+        """Count an outcome that came after the lease was lost."""
+        self._late.inc()
+
+    def trimmed(self, entries: int) -> None:
+        """Count entries that others cut off."""
+        self._trimmed.inc(entries)
+
+    def set_workers(self, by_state: Mapping[str, int]) -> None:
+        """Show how many workers are in which state."""
+        for state, count in by_state.items():
+            self._workers.labels(state).set(count)
+
+    def set_queue(self, lag: Mapping[str, int], pending: Mapping[str, int]) -> None:
+        """Show the backlog."""
+        for stream, count in lag.items():
+            self._lag.labels(stream).set(count)
+        for stream, count in pending.items():
+            self._pending.labels(stream).set(count)
+
+    def set_totals(self, *, redis_up: bool, outages: int, zygotes: int, reclaimed: int) -> None:
+        """Show the state of Redis and the zygote."""
+        self._redis.set(int(redis_up))
+        self._outages.set(outages)
+        self._zygotes.set(zygotes)
+        self._reclaimed.set(reclaimed)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _known(self, plugin: str) -> str:
+        return plugin if plugin in self._plugins else OTHER
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"crewpool_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"crewpool_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"crewpool_{name}", text, labels, registry=self.registry, buckets=SECONDS)

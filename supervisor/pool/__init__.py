@@ -1,0 +1,1 @@
+"""The workers as the supervisor sees them: spawned, assigned, overdue, killed, reaped."""

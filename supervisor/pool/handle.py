@@ -1,0 +1,152 @@
+"""One worker as seen from here: its slot, its pid, its socket, its log pipe, its run.
+
+It knows nothing of Redis and does not contain what a worker does. Reading and writing never
+block: the loop has one thread.
+"""
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from supervisor.pool.deadlines import Deadline
+from supervisor.pool.loglines import LogLines
+from worker.errors import FrameInvalid
+from worker.protocol import Assignment, Decoder, Message, Outcome, Progress, Ready, encode
+
+READ_BYTES = 1 << 16
+
+
+class State(Enum):
+    """BOOTING → IDLE ⇄ BUSY → DOOMED → GONE; forward only but for IDLE and BUSY."""
+
+    BOOTING = "booting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DOOMED = "doomed"
+    GONE = "gone"
+
+
+@dataclass
+class Running:
+    """The run that a worker has in hand."""
+
+    run_id: str
+    plugin: str
+    attempt: int
+    started_at: float
+    deadline: Deadline
+    progress: Progress
+    outcome: Outcome | None = None
+
+
+class Handle:
+    """A worker from its order to its burial. One slot has many of them, one after another."""
+
+    def __init__(self, slot: int, order: int, ordered_at: float, generation: int) -> None:
+        self.slot = slot
+        self.order = order
+        self.ordered_at = ordered_at
+        self.generation = generation
+        self.pid: int | None = None
+        self.state = State.BOOTING
+        self.run: Running | None = None
+        self.doomed_because = ""
+        self.runs_done = 0
+        self.faulty = ""
+        self.eof_at: float | None = None
+        self.is_log_over = False
+        self._decoder = Decoder()
+        self._unsent = bytearray()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        log_read, log_write = os.pipe()
+        os.set_blocking(log_read, False)
+        self.sock = ours
+        self.log_fd = log_read
+        self.lines = LogLines()
+        self.inbox: deque[Message] = deque()
+        self._given = (theirs, log_write)
+
+    def descriptors_to_give(self) -> tuple[int, int]:
+        """Return the worker's ends; `given_away()` closes them once the zygote has them."""
+        return self._given[0].fileno(), self._given[1]
+
+    def given_away(self) -> None:
+        """Close our copies of the worker's ends: only then does its death show as EOF."""
+        self._given[0].close()
+        os.close(self._given[1])
+
+    def assign(self, run: Assignment, now: float, deadline: Deadline) -> None:
+        """Send a run to an idle worker and start its clock."""
+        self.run = Running(
+            run.run_id, run.plugin, run.attempt, now, deadline, Progress(run_id=run.run_id)
+        )
+        self.state = State.BUSY
+        self._unsent += encode(run)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what the socket takes now; True when nothing is left."""
+        while self._unsent:
+            try:
+                sent = self.sock.send(self._unsent)
+            except BlockingIOError:
+                return False
+            except OSError:
+                # The worker is gone; its death will say so. Nothing here is worth keeping.
+                self._unsent.clear()
+                break
+            del self._unsent[:sent]
+        return True
+
+    def read(self, now: float) -> None:
+        """Take in what the worker said, into the inbox. A broken frame dooms the worker."""
+        while self.eof_at is None and not self.faulty:
+            try:
+                data = self.sock.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.eof_at = now
+                return
+            try:
+                self.inbox.extend(self._decoder.feed(data))
+            except FrameInvalid as error:
+                self.faulty = str(error)
+                return
+
+    def note(self, word: Message) -> bool:
+        """Take one report into account; False when it does not fit our state."""
+        if isinstance(word, Ready) and self.state is State.BOOTING:
+            self.state = State.IDLE
+            return True
+        if self.run is None or self.state not in (State.BUSY, State.DOOMED):
+            return False
+        if isinstance(word, Progress) and word.run_id == self.run.run_id:
+            self.run.progress = word
+            return True
+        if isinstance(word, Outcome) and word.run_id == self.run.run_id:
+            self.run.outcome = word
+            return True
+        return False
+
+    def read_log(self, tell: Callable[[str], None], now: float) -> bool:
+        """Pass on complete lines of the crew's stdout and stderr; False when none came."""
+        try:
+            data = os.read(self.log_fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        self.lines.feed(data, tell, now)
+        self.is_log_over = not data
+        return bool(data)
+
+    def close(self) -> None:
+        """Close our ends. The log is read to its end before."""
+        self.sock.close()
+        os.close(self.log_fd)
+        self.state = State.GONE

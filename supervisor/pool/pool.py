@@ -1,0 +1,260 @@
+"""Keeps N workers: orders the missing, reads the living, reaps the dead, ends the overdue.
+
+The loop calls the verbs in its order; a descriptor that becomes readable only rings. Nothing
+in this room knows Redis, and nothing in it blocks.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from supervisor.errors import WorkersCannotBoot
+from supervisor.log import Log
+from supervisor.pool import hardkill
+from supervisor.pool.backoff import delay_s, is_hopeless
+from supervisor.pool.handle import Handle, State
+from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, verdict_on
+from supervisor.pool.readers import Readers
+from supervisor.pool.reaper import Corpse, reap
+from supervisor.pool.spawner import Spawner, Zygote
+from worker.protocol import Forked, Outcome, Progress, Ready, Refused, ZygoteReady
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one worker said about its run."""
+
+    handle: Handle
+    word: Progress | Outcome
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker that is gone and reaped, with all that it left behind."""
+
+    handle: Handle
+    corpse: Corpse
+
+
+class Pool:
+    """All workers of one supervisor, by slot, and the zygote they come from."""
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        readers: Readers,
+        clock: Callable[[], float],
+        boot_timeout_s: float,
+        log: Log,
+    ) -> None:
+        self.handles: dict[int, Handle] = {}
+        self.spawner = spawner
+        self.zygote_restarts = 0
+        self._readers = readers
+        self._clock = clock
+        self._boot_timeout_s = boot_timeout_s
+        self._log = log
+        self._boot_failures = 0
+        self._not_before: dict[int, float] = {}
+        self._unclaimed: dict[int, Corpse] = {}
+        self._last_fault = ""
+
+    def read(self) -> list[Report]:
+        """Read all that rang: the zygote first, whose answers give the workers their pids."""
+        for zygote in self.spawner.zygotes:
+            zygote.read()
+            self._note_zygote(zygote)
+        reports = []
+        now = self._clock()
+        for handle in self._readers.take(self.handles):
+            handle.read(now)
+            if handle.eof_at is not None:
+                self._readers.drop_socket(handle)
+        for handle in self.handles.values():
+            reports += self._take_inbox(handle)
+        return reports
+
+    def reap(self) -> list[Death]:
+        """Collect the dead. What a dead worker had started is killed before we return."""
+        deaths = []
+        corpses = [*self._unclaimed.values(), *reap()]
+        self._unclaimed.clear()
+        for corpse in corpses:
+            handle = next((h for h in self.handles.values() if h.pid == corpse.pid), None)
+            if handle is not None:
+                deaths.append(self._bury(handle, corpse))
+            elif (zygote := self._zygote_death(corpse)) is not None:
+                deaths += self._orphaned_orders(zygote)
+            elif any(h.pid is None for h in self.handles.values()):
+                # The zygote's answer with this pid may still be on its way.
+                self._unclaimed[corpse.pid] = corpse
+        if deaths:
+            self._kill_strays()
+        return deaths
+
+    def overdue(self, now: float) -> list[tuple[Handle, str]]:
+        """Return who must go, and why."""
+        handles = self.handles.values()
+        found = [(handle, verdict_on(handle, now, self._boot_timeout_s)) for handle in handles]
+        return [(handle, because) for handle, because in found if because]
+
+    def kill(self, handle: Handle, because: str) -> None:
+        """Doom a worker and kill its whole tree at once. It is reaped in the next pass."""
+        handle.doomed_because = handle.doomed_because or because
+        handle.state = State.DOOMED
+        if handle.pid is not None:
+            hardkill.kill_tree(handle.pid)
+        elif because == BOOT_TIMEOUT:
+            # Its zygote owes us the pid and does not answer: the order dies with it.
+            for zygote in self.spawner.zygotes:
+                if zygote.generation == handle.generation:
+                    hardkill.kill_tree(zygote.pid)
+
+    def can_take(self, handle: Handle) -> bool:
+        """Whether a run for this worker would begin at once: it is idle, or about to be.
+
+        Asking while it boots saves the round trip after a kill; but not while boots fail,
+        when the run would wait here although others could start it.
+        """
+        if handle.state is State.BOOTING:
+            return self._boot_failures == 0 and self.spawner.is_ready
+        return handle.state is State.IDLE and handle.run is None
+
+    def resize(self, wanted: int, now: float) -> None:
+        """Order workers for the slots below `wanted`, retire idle ones above.
+
+        Raises WorkersCannotBoot when starting again cannot help.
+        """
+        failures = max(self._boot_failures, self.spawner.failures)
+        if wanted and is_hopeless(failures):
+            raise WorkersCannotBoot(failures, self.spawner.last_reason or self._last_fault)
+        if wanted and (zygote := self.spawner.tend(now)) is not None:
+            self._readers.add_zygote(zygote)
+        for slot in range(wanted):
+            if slot not in self.handles and now >= self._not_before.get(slot, 0.0):
+                self._order(slot, now)
+        for handle in list(self.handles.values()):
+            is_surplus = handle.slot >= wanted or handle.generation < self.spawner.generation
+            if is_surplus and handle.state is State.IDLE and handle.run is None:
+                self.kill(handle, "retired")
+
+    def reload(self, now: float) -> None:
+        """Start a new zygote; workers of the old one are replaced as they fall idle."""
+        if (zygote := self.spawner.renew(now)) is not None:
+            self._readers.add_zygote(zygote)
+
+    def next_alarm(self) -> float | None:
+        """Return the earliest time at which overdue() or resize() has something to do."""
+        found = [alarm_of(handle, self._boot_timeout_s) for handle in self.handles.values()]
+        alarms = [alarm for alarm in found if alarm is not None]
+        alarms += [at for slot, at in self._not_before.items() if slot not in self.handles]
+        if (zygote_alarm := self.spawner.next_alarm()) is not None:
+            alarms.append(zygote_alarm)
+        return min(alarms, default=None)
+
+    def end_zygotes(self) -> None:
+        """Kill the zygotes; for the end, when no worker is wanted any more."""
+        for zygote in self.spawner.zygotes:
+            hardkill.kill_tree(zygote.pid)
+            with suppress(ChildProcessError):
+                os.waitpid(zygote.pid, 0)
+
+    def _order(self, slot: int, now: float) -> None:
+        handle = self.spawner.order(slot, now)
+        if handle is not None:
+            self.handles[slot] = handle
+            self._readers.add(handle)
+
+    def _note_zygote(self, zygote: Zygote) -> None:
+        while zygote.words:
+            word = zygote.words.popleft()
+            if isinstance(word, Forked):
+                self._claim(word)
+            elif isinstance(word, ZygoteReady):
+                self._note_ready(zygote, word)
+            elif isinstance(word, Refused):
+                self._log.error("zygote_refused", pid=zygote.pid, reason=word.reason)
+                self.spawner.note_refused(zygote, word)
+
+    def _claim(self, word: Forked) -> None:
+        for handle in self.handles.values():
+            if handle.order == word.order:
+                handle.pid = word.pid
+                if handle.state is State.DOOMED:
+                    hardkill.kill_tree(word.pid)
+
+    def _note_ready(self, zygote: Zygote, word: ZygoteReady) -> None:
+        old = self.spawner.note_ready(zygote, word)
+        self._log.info("zygote_ready", pid=zygote.pid, modules=word.modules, import_s=word.import_s)
+        for plugin, reason in word.lazy.items():
+            self._log.warning("plugin_not_preloaded", plugin=plugin, reason=reason)
+        if old is not None:
+            hardkill.kill_tree(old.pid)
+
+    def _take_inbox(self, handle: Handle) -> list[Report]:
+        reports = []
+        while handle.inbox:
+            word = handle.inbox.popleft()
+            if not handle.note(word):
+                handle.faulty = f"said {word.kind!r} while {handle.state.value}"
+            elif isinstance(word, Ready):
+                self._boot_failures = 0
+            elif isinstance(word, Progress | Outcome):
+                reports.append(Report(handle, word))
+        return reports
+
+    def _bury(self, handle: Handle, corpse: Corpse) -> Death:
+        """Read a dead worker's last words, release its slot and note a failed boot."""
+        now = self._clock()
+        handle.read(now)
+        for word in handle.inbox:
+            handle.note(word)
+        if handle.state is State.BOOTING:
+            self._boot_failures += 1
+            self._not_before[handle.slot] = now + delay_s(self._boot_failures)
+        else:
+            self._not_before.pop(handle.slot, None)
+        self._readers.drop(handle)
+        if handle.state is State.BOOTING:
+            said = f" ({handle.lines.last})" if handle.lines.last else ""
+            self._last_fault = f"a worker ended at boot with {corpse.how()}{said}"
+        handle.close()
+        del self.handles[handle.slot]
+        return Death(handle, corpse)
+
+    def _zygote_death(self, corpse: Corpse) -> Zygote | None:
+        zygote = self.spawner.note_death(corpse.pid, corpse.how(), self._clock())
+        if zygote is not None:
+            # Closed only now that it is dead: a living one takes the end of its socket for
+            # our death, and sweeps the workers up.
+            self._readers.drop_zygote(zygote)
+            zygote.sock.close()
+        if zygote is not None and zygote.generation < self.spawner.generation:
+            self._log.info("zygote_replaced", pid=zygote.pid)
+        elif zygote is not None:
+            self.zygote_restarts += 1
+            self._log.warning("zygote_died", pid=zygote.pid, reason=zygote.reason)
+        return zygote
+
+    def _orphaned_orders(self, zygote: Zygote) -> list[Death]:
+        """Give up orders that a dead zygote did not carry out: no answer will come."""
+        self._note_zygote(zygote)
+        owed = [
+            handle
+            for handle in self.handles.values()
+            if handle.generation == zygote.generation and handle.pid is None
+        ]
+        return [self._bury(handle, Corpse(0, 0)) for handle in owed]
+
+    def _kill_strays(self) -> None:
+        """Kill what dead workers left to us. We are their subreaper, so that a process below
+        us which is neither worker nor zygote nor a program of ours is a leftover.
+        """
+        if any(handle.pid is None for handle in self.handles.values()):
+            return  # one of them may be the worker whose pid we are about to hear
+        known = {handle.pid for handle in self.handles.values()}
+        known |= {zygote.pid for zygote in self.spawner.zygotes} | self._readers.companions
+        for stray in hardkill.children_of(os.getpid()) - known:
+            killed = hardkill.kill_tree(stray)
+            self._log.warning("strays_killed", pid=stray, processes=killed)

@@ -1,0 +1,201 @@
+"""The zygote as seen from here: starts it, sends it orders, replaces it when it dies.
+
+A new generation is started beside the old one on reload; orders go to the newest that is
+ready. Reading and writing never block.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from supervisor.pool.backoff import delay_s
+from supervisor.pool.handle import Handle
+from worker.errors import FrameInvalid
+from worker.protocol import Decoder, Message, Refused, Spawn, ZygoteReady, encode
+
+READ_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class ZygotePlan:
+    """How to start a zygote."""
+
+    plugin_dir: Path
+    storage_dir: Path
+    environment: Mapping[str, str]
+    preload: tuple[str, ...]
+    max_output_bytes: int
+    boot_timeout_s: float
+
+    def command(self, control_fd: int) -> list[str]:
+        """Return the program and its only argument."""
+        facts = {
+            "control_fd": control_fd,
+            "supervisor_pid": os.getpid(),
+            "plugin_dir": str(self.plugin_dir.resolve()),
+            "storage_dir": str(self.storage_dir),
+            "max_output_bytes": self.max_output_bytes,
+            "preload": list(self.preload),
+        }
+        # -P: the current folder is not a place to import from.
+        return [sys.executable, "-P", "-m", "worker.zygote", json.dumps(facts)]
+
+
+@dataclass
+class Zygote:
+    """One zygote process of ours."""
+
+    pid: int
+    sock: socket.socket
+    generation: int
+    started_at: float
+    is_ready: bool = False
+    reason: str = ""
+    decoder: Decoder = field(default_factory=Decoder)
+    words: deque[Message] = field(default_factory=deque)
+
+    def read(self) -> None:
+        """Take in what it said."""
+        while True:
+            try:
+                data = self.sock.recv(READ_BYTES)
+            except OSError:  # BlockingIOError too: nothing more for now
+                return
+            if not data:
+                return
+            try:
+                self.words.extend(self.decoder.feed(data))
+            except FrameInvalid as error:
+                self.reason = str(error)
+                return
+
+
+class Spawner:
+    """Keeps one zygote ready and turns orders into workers."""
+
+    def __init__(self, plan: ZygotePlan) -> None:
+        self._plan = plan
+        self._generation = 0
+        self._serial = 0
+        self.current: Zygote | None = None
+        self.coming: Zygote | None = None
+        self.leaving: list[Zygote] = []
+        self.failures = 0
+        self.last_reason = ""
+        self._not_before = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether an order would be carried out now."""
+        return self.current is not None
+
+    @property
+    def zygotes(self) -> list[Zygote]:
+        """The processes that are ours now."""
+        active = [zygote for zygote in (self.current, self.coming) if zygote is not None]
+        return active + self.leaving
+
+    @property
+    def generation(self) -> int:
+        """The generation that new workers belong to."""
+        return self.current.generation if self.current else self._generation
+
+    def tend(self, now: float) -> Zygote | None:
+        """Start a zygote when none is there and it is time; kill one that hangs at boot.
+
+        Returns the new one.
+        """
+        if self.coming and now - self.coming.started_at > self._plan.boot_timeout_s:
+            self.coming.reason = f"it was not ready after {self._plan.boot_timeout_s:g}s"
+            os.kill(self.coming.pid, signal.SIGKILL)
+            self.coming.started_at = now
+        if self.current or self.coming or now < self._not_before:
+            return None
+        return self._start(now)
+
+    def renew(self, now: float) -> Zygote | None:
+        """Start the next generation beside the current one; None when one is coming."""
+        return None if self.coming else self._start(now)
+
+    def next_alarm(self) -> float | None:
+        """Return when tend() has something to do, or None."""
+        if self.coming:
+            return self.coming.started_at + self._plan.boot_timeout_s
+        return None if self.current else self._not_before
+
+    def order(self, slot: int, now: float) -> Handle | None:
+        """Order a worker for a slot; None when the zygote cannot take the order now."""
+        if self.current is None:
+            return None
+        self._serial += 1
+        handle = Handle(slot, self._serial, now, self.current.generation)
+        frame = encode(Spawn(slot=slot, order=handle.order))
+        try:
+            socket.send_fds(self.current.sock, [frame], list(handle.descriptors_to_give()))
+        except OSError:
+            # Its death is about to be reaped, which starts the next one.
+            handle.given_away()
+            handle.close()
+            return None
+        handle.given_away()
+        return handle
+
+    def note_ready(self, zygote: Zygote, _word: ZygoteReady) -> Zygote | None:
+        """Put a zygote in charge; return the one that it replaces."""
+        old, self.current, self.coming = self.current, zygote, None
+        zygote.is_ready = True
+        self.failures = 0
+        if old is not None:
+            self.leaving.append(old)
+        return old
+
+    def note_refused(self, zygote: Zygote, word: Refused) -> None:
+        """Remember why it cannot; a zygote that cannot fork any more has to go."""
+        zygote.reason = word.reason
+        if zygote.is_ready:
+            os.kill(zygote.pid, signal.SIGKILL)
+
+    def note_death(self, pid: int, how: str, now: float) -> Zygote | None:
+        """Take the death of a zygote into account; None when that pid is none of theirs."""
+        zygote = next((z for z in self.zygotes if z.pid == pid), None)
+        if zygote is None:
+            return None
+        zygote.read()
+        refused = [word for word in zygote.words if isinstance(word, Refused)]
+        zygote.reason = refused[-1].reason if refused else zygote.reason or f"it ended with {how}"
+        if zygote is self.current:
+            self.current = None
+        elif zygote in self.leaving:
+            self.leaving.remove(zygote)
+        else:
+            self.coming = None
+            self.failures += 1
+            self.last_reason = zygote.reason
+            self._not_before = now + delay_s(self.failures)
+        return zygote
+
+    def _start(self, now: float) -> Zygote:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        process = subprocess.Popen(
+            self._plan.command(theirs.fileno()),
+            env=dict(self._plan.environment),
+            cwd=self._plan.storage_dir,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            # Not the terminal's: Ctrl-C is for the supervisor, which then ends us all.
+            start_new_session=True,
+        )
+        # Reaped by pool/reaper.py alone: Popen must not wait for it when it is collected.
+        process.returncode = 0
+        theirs.close()
+        self._generation += 1
+        self.coming = Zygote(process.pid, ours, self._generation, now)
+        return self.coming

@@ -1,0 +1,67 @@
+"""What a supervisor is doing at this moment, as data: for heartbeats, USR1 and `workers`."""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+from supervisor import __version__
+from supervisor.phases import Phase
+from supervisor.pool.handle import Handle
+
+
+class Snapshots:
+    """Takes snapshots; remembers processes, because CPU is a difference of two looks."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._started_at = time.time()
+        self._processes: dict[int, psutil.Process] = {}
+
+    def take(self, phase: Phase, handles: Mapping[int, Handle], now: float) -> dict[str, Any]:
+        """Return the snapshot; `now` is the loop's clock. Costs two reads of /proc a worker."""
+        pids = {handle.pid for handle in handles.values()}
+        self._processes = {pid: p for pid, p in self._processes.items() if pid in pids}
+        return {
+            "host": self._host,
+            "pid": os.getpid(),
+            "version": __version__,
+            "phase": phase.name.lower(),
+            "started_at": self._started_at,
+            "workers": [self._worker(handles[slot], now) for slot in sorted(handles)],
+        }
+
+    def _worker(self, handle: Handle, now: float) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "slot": handle.slot,
+            "state": handle.state.value,
+            "pid": handle.pid,
+            "runs": handle.runs_done,
+            **self._use(handle.pid),
+        }
+        if (run := handle.run) is not None:
+            progress = run.progress
+            facts |= {
+                "run": run.run_id,
+                "plugin": run.plugin,
+                "attempt": run.attempt,
+                "seconds": round(now - run.started_at, 1),
+                "timeout_s": run.deadline.timeout_s,
+                "task": progress.task,
+                "tasks": progress.tasks,
+                "agent": progress.agent,
+                "tool": progress.tool,
+                "tokens": progress.tokens.prompt + progress.tokens.completion,
+            }
+        return facts
+
+    def _use(self, pid: int | None) -> dict[str, Any]:
+        if pid is None:
+            return {"cpu_percent": 0.0, "rss_bytes": 0}
+        try:
+            process = self._processes.setdefault(pid, psutil.Process(pid))
+            return {"cpu_percent": process.cpu_percent(), "rss_bytes": process.memory_info().rss}
+        except psutil.Error:  # gone, not reaped yet
+            return {"cpu_percent": 0.0, "rss_bytes": 0}

@@ -1,0 +1,1 @@
+"""The one door to Redis. Nothing outside this package imports redis."""

@@ -1,0 +1,266 @@
+"""Carries runs and results between Redis and the loop, which never waits for Redis.
+
+The loop asks with `want`, `settle` and `note` (none of them blocks) and reads what came of
+it with `facts`. Four tasks do the waiting: one takes, one delivers, one keeps leases and
+sweeps, one writes records. While Redis is away all of them wait; what the loop asked for is
+kept, and done when it is back.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from supervisor.errors import RedisAway
+from supervisor.log import Log
+from supervisor.streams.endings import Bury, Ending, Finish, HandBack
+from supervisor.streams.link import Link
+from supervisor.streams.queue import Lease, Nothing, Queue, Trimmed
+from supervisor.streams.records import Records
+from supervisor.streams.wire import Entry, Result
+
+TRIMMED = "trimmed"
+GONE = "The request was removed from its stream while it ran, and cannot be started again"
+RETRY_S = 0.5
+"""Between two tries of a command that Redis refused, for example for want of memory."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An entry is pending under this slot's consumer, and its lease is being renewed."""
+
+    slot: int
+    lease: Lease
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The slot's entry is ended in Redis. `how` is the script's answer."""
+
+    slot: int
+    ending: Ending
+    how: str
+
+
+@dataclass(frozen=True)
+class LeaseLost:
+    """The slot's entry belongs to somebody else now: stop working on it."""
+
+    slot: int
+    lease: Lease
+
+
+@dataclass(frozen=True)
+class EntriesTrimmed:
+    """Somebody cut entries off a stream that were pending (trap R7)."""
+
+    ids: tuple[str, ...]
+
+
+Fact = Taken | Settled | LeaseLost | EntriesTrimmed
+
+
+class Broker:
+    """The tasks between one supervisor's loop and its queue."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        link: Link,
+        records: Records,
+        consumer_of: Callable[[int], str],
+        ring: Callable[[], None],
+        log: Log,
+    ) -> None:
+        self.link = link
+        self.leases: dict[int, Lease] = {}
+        self._queue = queue
+        self._records = records
+        self._consumer_of = consumer_of
+        self._ring = ring
+        self._log = log
+        self._wanted: dict[int, None] = {}
+        self._to_settle: deque[tuple[int, Ending]] = deque()
+        self._facts: deque[Fact] = deque()
+        self._something_wanted = asyncio.Event()
+        self._something_to_settle = asyncio.Event()
+        self._all_settled = asyncio.Event()
+        self._all_settled.set()
+        self._consumers_used: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, *others: Coroutine[Any, Any, None]) -> None:
+        """Start the tasks, and those of others that live as long."""
+        loop = asyncio.get_running_loop()
+        for work in (self._take_for_ever(), self._deliver_for_ever(), *others):
+            task = loop.create_task(work)
+            # A task that ends has failed: the loop must hear of it.
+            task.add_done_callback(lambda _: self._ring())
+            self._tasks.append(task)
+
+    def failure(self) -> BaseException | None:
+        """Return what ended a task that never ends: a bug of ours, or a server too old."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                return task.exception()
+        return None
+
+    def want(self, slot: int) -> None:
+        """Ask for an entry for this slot; the answer is a Taken, some day."""
+        self._wanted[slot] = None
+        self._something_wanted.set()
+
+    def unwant(self) -> list[int]:
+        """Ask for nothing any more; return the slots that were waiting."""
+        slots = list(self._wanted)
+        self._wanted.clear()
+        return slots
+
+    def settle(self, slot: int, ending: Ending) -> None:
+        """Ask to end the slot's entry; the answer is a Settled."""
+        self._to_settle.append((slot, ending))
+        self._something_to_settle.set()
+        self._all_settled.clear()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all endings that were asked for are in Redis."""
+        return not self._to_settle
+
+    def facts(self) -> list[Fact]:
+        """Return what happened since the last call, in order."""
+        facts, self._facts = list(self._facts), deque()
+        return facts
+
+    def lose(self, slot: int) -> None:
+        """Note that the slot's lease went to somebody else."""
+        self._tell(LeaseLost(slot, self.leases[slot]))
+
+    def tell_trimmed(self, ids: tuple[str, ...]) -> None:
+        """Note that entries were cut off."""
+        self._tell(EntriesTrimmed(ids))
+
+    async def close(self, flush_s: float) -> list[str]:
+        """Deliver what is asked for within `flush_s`, then stop.
+
+        Returns the ids of entries that could not be ended: their leases will lapse, and
+        others will reclaim them.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(flush_s):
+                await self._all_settled.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        undelivered = [self.leases[slot].id for slot, _ in self._to_settle if slot in self.leases]
+        await self._last_words()
+        await self._queue.close()
+        return undelivered
+
+    async def _last_words(self) -> None:
+        """Leave Redis tidy, if it is there: no records unwritten, no consumers left."""
+        if self.link.is_up:
+            try:
+                await self._records.leave()
+                await self._queue.forget(self._names_used)
+            except (RedisAway, RedisError) as error:
+                self._log.warning("consumers_not_deleted", error=error)
+
+    @property
+    def _names_used(self) -> list[str]:
+        return sorted(self._consumers_used)
+
+    def _tell(self, fact: Fact) -> None:
+        self._facts.append(fact)
+        self._ring()
+
+    async def _take_for_ever(self) -> None:
+        while True:
+            await self._something_wanted.wait()
+            await self.link.wait_until_up()
+            try:
+                nothing = await self._take_for_all()
+                if nothing is not None and self._wanted:
+                    await self._queue.wait_for_entry(nothing.after)
+            except RedisAway as error:
+                self.link.note_down(error)
+            except RedisError as error:
+                await self._refused("take", error)
+            if not self._wanted:
+                self._something_wanted.clear()
+
+    async def _take_for_all(self) -> Nothing | None:
+        """Take for each slot that waits, until nothing is left."""
+        while self._wanted:
+            slot = next(iter(self._wanted))
+            consumer = self._consumer_of(slot)
+            self._consumers_used.add(consumer)
+            got = await self._queue.take(consumer)
+            if isinstance(got, Nothing):
+                return got
+            if isinstance(got, Trimmed):
+                self.tell_trimmed((got.id,))
+                continue
+            lease = Lease(got.stream, got.id, consumer)
+            self._wanted.pop(slot, None)
+            self.leases[slot] = lease
+            self._tell(Taken(slot, lease, got))
+        return None
+
+    async def _deliver_for_ever(self) -> None:
+        while True:
+            await self._something_to_settle.wait()
+            await self.link.wait_until_up()
+            slot, ending = self._to_settle[0]
+            try:
+                how = await self.end(self.leases[slot], ending)
+            except RedisAway as error:
+                self.link.note_down(error)
+                continue
+            except RedisError as error:
+                # Others first, and this one again: nothing is dropped for an error.
+                self._to_settle.rotate(-1)
+                await self._refused("settle", error)
+                continue
+            self._to_settle.popleft()
+            if not self._to_settle:
+                self._something_to_settle.clear()
+                self._all_settled.set()
+            del self.leases[slot]
+            self._tell(Settled(slot, ending, how))
+
+    async def end(self, lease: Lease, ending: Ending) -> str:
+        """Carry out an ending; returns the script's answer. Raises RedisAway, RedisError."""
+        if not lease.is_fenced:
+            ending = _only_result(ending)
+        record = self._records.last(ending)
+        if isinstance(ending, Finish):
+            return await self._queue.finish(lease, ending.result, record)
+        if isinstance(ending, Bury):
+            return await self._queue.bury(lease, ending.letter, ending.result, record)
+        if isinstance(ending, HandBack):
+            how = await self._queue.hand_back(lease, ending.run_id, ending.attempt, record)
+            return (
+                await self.end(replace(lease, is_fenced=False), ending) if how == TRIMMED else how
+            )
+        return "dropped"
+
+    async def _refused(self, what: str, error: RedisError) -> None:
+        self._log.error("redis_refused", what=what, error=f"{type(error).__name__}: {error}"[:300])
+        await asyncio.sleep(RETRY_S)
+
+
+def _only_result(ending: Ending) -> Ending:
+    """Return the ending of an entry that is no longer in its stream: it cannot go back, but
+    its run can still be answered.
+    """
+    if isinstance(ending, HandBack):
+        return Finish(Result(ending.run_id, "failed", error=GONE))
+    if isinstance(ending, Bury) and ending.result is not None:
+        return Finish(ending.result)
+    return ending

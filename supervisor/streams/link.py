@@ -1,0 +1,50 @@
+"""Whether Redis is there. An outage is logged once when it begins and once when it ends."""
+
+import asyncio
+from collections.abc import Callable
+
+from supervisor.errors import RedisAway
+from supervisor.log import Log
+
+
+class Link:
+    """Up or down, since when, and how often and how long it was down."""
+
+    def __init__(self, clock: Callable[[], float], ring: Callable[[], None], log: Log) -> None:
+        self.outages = 0
+        self.outage_s = 0.0
+        self.cause = "not connected yet"
+        self._clock = clock
+        self._ring = ring
+        self._log = log
+        self._up = asyncio.Event()
+        self._down_since: float | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the last command was answered."""
+        return self._up.is_set()
+
+    async def wait_until_up(self) -> None:
+        """Sleep while Redis is away."""
+        await self._up.wait()
+
+    def note_up(self) -> None:
+        """Redis answers, and our leases are renewed: others may go on."""
+        if self._down_since is not None:
+            away_s = self._clock() - self._down_since
+            self.outage_s += away_s
+            self._log.info("redis_back", away_s=away_s)
+        self._down_since = None
+        self._up.set()
+        self._ring()
+
+    def note_down(self, error: RedisAway) -> None:
+        """Redis did not answer."""
+        self.cause = str(error)
+        if self._down_since is None:
+            self._down_since = self._clock()
+            self.outages += int(self.is_up)
+            self._log.warning("redis_away", error=error.cause, where=error.where)
+        self._up.clear()
+        self._ring()

@@ -1,0 +1,73 @@
+"""What kind of server answers, and whether the scripts can run on it."""
+
+import re
+from dataclasses import dataclass
+
+from supervisor.errors import RedisTooOld
+from supervisor.streams.connection import answering
+from supervisor.streams.queue import Queue
+from supervisor.streams.script_loader import decoded
+from worker.errors import CrewpoolError
+
+OLDEST = (7, 0)
+_TAG = re.compile(r"\{([^{}]+)\}")
+
+
+class NamesNeedOneSlot(CrewpoolError):  # noqa: N818  # named for what happened
+    """On a cluster, a script may only touch keys of one hash slot (trap R12)."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        super().__init__(
+            f"This Redis is a cluster, and {', '.join(names)} lie in different slots. Give all "
+            "streams one hash tag, for example CREWPOOL_REQUESTS_STREAM={plugin}:requests, "
+            "CREWPOOL_RESULTS_STREAM={plugin}:results, "
+            "CREWPOOL_DEAD_LETTERS_STREAM={plugin}:requests:dlq"
+        )
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What INFO says that matters to us."""
+
+    name: str
+    version: str
+    eviction_policy: str
+    is_cluster: bool
+    has_aof: bool
+
+    @property
+    def is_new_enough(self) -> bool:
+        """Whether it has lag, script flags and deleted ids in XAUTOCLAIM (trap R16)."""
+        # Valkey reports the Redis version that it is compatible with.
+        numbers = [int(part) for part in re.findall(r"\d+", self.version)[:2]]
+        return self.name == "valkey" or tuple(numbers) >= OLDEST
+
+
+async def facts_of(queue: Queue) -> ServerFacts:
+    """Ask the server who it is. Raises RedisAway."""
+    async with answering(queue.client):
+        info = {}
+        for section in ("server", "memory", "cluster", "persistence"):
+            info.update(decoded(await queue.client.info(section)))
+    name = str(info.get("server_name", "redis"))
+    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    return ServerFacts(
+        name,
+        version,
+        str(info.get("maxmemory_policy", "unknown")),
+        str(info.get("cluster_enabled", "0")) == "1",
+        str(info.get("aof_enabled", "0")) == "1",
+    )
+
+
+async def check_server(queue: Queue) -> ServerFacts:
+    """Raise RedisTooOld or NamesNeedOneSlot when this server cannot serve us."""
+    facts = await facts_of(queue)
+    if not facts.is_new_enough:
+        raise RedisTooOld(facts.version, ".".join(map(str, OLDEST)))
+    names = [queue.keys.requests, queue.keys.results, queue.keys.dead_letters]
+    tags = {match[1] if (match := _TAG.search(name)) else None for name in names}
+    if facts.is_cluster and (None in tags or len(tags) > 1):
+        raise NamesNeedOneSlot(names)
+    return facts

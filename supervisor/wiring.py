@@ -1,0 +1,133 @@
+"""Makes the parts of a supervisor from its settings. The only place that knows them all."""
+
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor import verdicts
+from supervisor.journal import Journal
+from supervisor.ledger import Ledger, Terms
+from supervisor.log import Log
+from supervisor.observe.http import HttpServer
+from supervisor.observe.metrics import Metrics
+from supervisor.phases import Phase
+from supervisor.pool.environment import secrets_in, worker_environment
+from supervisor.pool.pool import Pool
+from supervisor.pool.readers import Readers
+from supervisor.pool.spawner import Spawner, ZygotePlan
+from supervisor.settings import Settings
+from supervisor.signals import Signals
+from supervisor.snapshot import Snapshots
+from supervisor.storage import Storage
+from supervisor.streams.broker import Broker
+from supervisor.streams.endings import Ending
+from supervisor.streams.keeper import Keeper, Rhythm
+from supervisor.streams.keys import Keys, consumer_of
+from supervisor.streams.link import Link
+from supervisor.streams.queue import Limits, Queue
+from supervisor.streams.records import HostFacts, Records
+from supervisor.streams.wire import Entry
+from supervisor.wakeups import Wakeups
+
+
+@dataclass
+class Parts:
+    """What a supervisor is made of."""
+
+    settings: Settings
+    host: str
+    log: Log
+    clock: Callable[[], float]
+    wakeups: Wakeups
+    signals: Signals
+    storage: Storage
+    readers: Readers
+    pool: Pool
+    link: Link
+    records: Records
+    broker: Broker
+    keeper: Keeper
+    ledger: Ledger
+    journal: Journal
+    metrics: Metrics
+    http: HttpServer
+    snapshots: Snapshots
+
+    def snapshot(self, phase: Phase) -> dict[str, Any]:
+        """Return what is going on now."""
+        return self.snapshots.take(phase, self.pool.handles, self.clock())
+
+
+def queue_of(settings: Settings) -> Queue:
+    """Return the queue that the settings name; for the supervisor and for commands."""
+    limits = Limits(settings.max_payload_bytes, settings.record_ttl_s, settings.done_ttl_s)
+    return Queue(settings.redis_url.get_secret_value(), Keys.of(settings), limits)
+
+
+def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[int] = ()) -> Parts:
+    """Return the parts, connected but not started. `companions` are children to be left alone."""
+    log, clock, metrics = Log(), time.monotonic, Metrics()
+    wakeups = Wakeups(clock)
+    boot = secrets.token_hex(2)
+    host = f"{settings.host_name}-{boot}"
+
+    def name_of(slot: int) -> str:
+        return consumer_of(settings.host_name, boot, slot)
+
+    link = Link(clock, wakeups.ring, log)
+    queue = queue_of(settings)
+    records = Records(queue, link, HostFacts(host, settings.record_ttl_s), log)
+    journal = Journal(log, metrics, records, host)
+    broker = Broker(queue, link, records, name_of, wakeups.ring, log)
+    terms = Terms(settings.crew_timeout_s, settings.max_payload_bytes, settings.max_attempts)
+    ledger = Ledger(broker, journal, terms, name_of)
+    sweeper = consumer_of(settings.host_name, boot, "sweep")
+
+    def judge(entry: Entry) -> Ending:
+        context = verdicts.Context(sweeper, settings.max_attempts)
+        return verdicts.of_lapsed(entry, settings.max_payload_bytes, context)
+
+    rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
+    storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()))
+    plan = _zygote_plan(settings, environ, storage)
+    journal.hide(secrets_in(plan.environment))
+    readers = Readers(
+        wakeups.ring, lambda h, line: journal.crew_said(h, ledger.in_hand.get(h.slot), line), clock
+    )
+    readers.companions |= set(companions)
+    return Parts(
+        settings=settings,
+        host=host,
+        log=log,
+        clock=clock,
+        wakeups=wakeups,
+        signals=Signals(wakeups.ring),
+        storage=storage,
+        readers=readers,
+        pool=Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, log),
+        link=link,
+        records=records,
+        broker=broker,
+        keeper=Keeper(queue, broker, rhythm, sweeper, judge, log),
+        ledger=ledger,
+        journal=journal,
+        metrics=metrics,
+        http=HttpServer(),
+        snapshots=Snapshots(host),
+    )
+
+
+def _zygote_plan(settings: Settings, environ: Mapping[str, str], storage: Storage) -> ZygotePlan:
+    url = settings.redis_url.get_secret_value()
+    return ZygotePlan(
+        plugin_dir=settings.plugin_dir,
+        storage_dir=storage.path,
+        environment=worker_environment(environ, settings.worker_env, url, secrets.token_hex(16)),
+        preload=settings.preload,
+        max_output_bytes=settings.max_output_bytes,
+        boot_timeout_s=settings.boot_timeout_s,
+    )

@@ -1,0 +1,1 @@
+"""The only place of a run where CrewAI is touched."""

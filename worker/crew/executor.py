@@ -1,0 +1,139 @@
+"""Runs one assignment: settings, create_crew, kickoff, outcome.
+
+Called by the worker's loop with nothing else going on in the process. It never raises:
+whatever plugin code does, short of ending the process, becomes an Outcome.
+"""
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from worker.crew.namespace import Namespace
+from worker.crew.output import as_json_text, clean
+from worker.crew.progress import Listener, Tracker
+from worker.crew.services import services_for
+from worker.errors import CrewpoolError, PluginBroken
+from worker.plugins import Catalogue, check_settings
+from worker.protocol import MAX_TEXT, Assignment, Outcome, Progress
+from worker.redact import redact, secrets_of, without_credentials
+
+# Set by the offline model's environment; see without_offline_model().
+OFFLINE_MODEL = "CREWPOOL_OFFLINE_MODEL_URL"
+
+
+class NeedsHuman(Exception):  # noqa: N818  # named for what happened
+    """The crew wants to ask somebody, and nobody is there (trap C11)."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(
+            f"Task {task[:80]!r} has human_input=True, but a run has no terminal. "
+            "Remove it, or let the crew return the question as its output."
+        )
+
+
+class Executor:
+    """Runs assignments one after the other with the plugins' modules kept loaded."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        namespaces: Mapping[str, Namespace],
+        max_output_bytes: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._namespaces = namespaces
+        self._max_output_bytes = max_output_bytes
+        self._listener = Listener()
+
+    def execute(self, run: Assignment, tell: Callable[[Progress], None]) -> Outcome:
+        """Run it; `tell` is called with progress, from any thread."""
+        started = time.monotonic()
+        secrets = secrets_of(run.settings, os.environ)
+        tracker = Tracker(run.run_id, lambda progress: tell(_masked(progress, secrets)))
+        facts: dict[str, Any]
+        try:
+            facts = {"ended": "completed", "output": self._run(run, tracker, secrets)}
+        except CrewpoolError as error:
+            facts = {"ended": "invalid", "error": str(error)}
+        except BaseException as error:  # noqa: BLE001  # SystemExit of a plugin must not end us
+            facts = {"ended": "exception", "error": _sentence(error), "stack": _stack_of(error)}
+        for key, most in (("error", MAX_TEXT), ("stack", 4 * MAX_TEXT)):
+            facts[key] = clean(redact(facts.get(key, ""), secrets))[-most:]
+        return Outcome(
+            run_id=run.run_id,
+            duration_s=time.monotonic() - started,
+            tokens=tracker.tokens,
+            **facts,
+        )
+
+    def _run(self, run: Assignment, tracker: Tracker, secrets: tuple[str, ...]) -> str:
+        plugin = self._catalogue.find(run.plugin)
+        settings = check_settings(plugin, run.settings)
+        namespace = self._namespaces[plugin.name]
+        with namespace.entered(), without_offline_model(settings):
+            create_crew = getattr(namespace.load(), "create_crew", None)
+            if not callable(create_crew):
+                raise PluginBroken(plugin.name, "crew/crew.py defines no create_crew(settings)")
+            # Before create_crew: a plugin that imports crewai there has its bus by then.
+            crew = create_crew(settings, **services_for(create_crew, settings))
+            self._listener.follow(tracker)
+            try:
+                _refuse_human_input(crew)
+                tracker.planned(len(getattr(crew, "tasks", ())))
+                result = crew.kickoff(inputs=without_credentials(settings))
+            finally:
+                self._listener.settle()
+        return self._checked(as_json_text(result, secrets))
+
+    def _checked(self, output: str) -> str:
+        size = len(output.encode())
+        if size > self._max_output_bytes:
+            raise ValueError(
+                f"The crew's output has {size} bytes; at most {self._max_output_bytes} are allowed "
+                "(CREWPOOL_MAX_OUTPUT_BYTES)"
+            )
+        return output
+
+
+class without_offline_model:  # noqa: N801  # a context manager, read as a phrase
+    """Take the offline model out of the environment for a run that brings its own key.
+
+    It stands there as OPENAI_BASE_URL, and would otherwise answer in the real one's place.
+    """
+
+    _NAMES = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY")
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._is_needed = bool(settings.get("_llm_api_key")) and OFFLINE_MODEL in os.environ
+        self._kept: dict[str, str] = {}
+
+    def __enter__(self) -> None:
+        if self._is_needed:
+            self._kept = {n: os.environ.pop(n) for n in self._NAMES if n in os.environ}
+
+    def __exit__(self, *_: object) -> None:
+        os.environ.update(self._kept)
+
+
+def _refuse_human_input(crew: Any) -> None:
+    for task in getattr(crew, "tasks", ()):
+        if getattr(task, "human_input", False):
+            raise NeedsHuman(str(getattr(task, "name", None) or task.description))
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, EOFError):
+        return "EOFError: the crew read from its standard input, which is empty in a run"
+    # Not str(error): an exception of the plugin's may fail to describe itself.
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _stack_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error, limit=-20))
+
+
+def _masked(progress: Progress, secrets: tuple[str, ...]) -> Progress:
+    names = ("task_name", "agent", "tool")
+    return progress.model_copy(update={n: redact(getattr(progress, n), secrets) for n in names})

@@ -1,0 +1,53 @@
+"""Gives each plugin modules of its own, so that two `crew/crew.py` do not meet.
+
+While a plugin is loaded or runs, its folder stands first on sys.path and its modules stand
+in sys.modules under the names its author gave them (`crew.crew`, `crew.tools`); in between
+they are put away. Absolute, relative and late imports all work, and pickling finds the
+module by its name. One plugin at a time, which is what a worker does anyway.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+ENTRY = "crew.crew"
+
+
+class Namespace:
+    """The modules of one plugin. `load()` imports its crew once; later calls are free."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._modules: dict[str, ModuleType] = {}
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Put the plugin's folder and modules in place, and away again afterwards."""
+        hidden = {name: sys.modules.pop(name) for name in self._names_in_the_way()}
+        sys.modules.update(self._modules)
+        sys.path.insert(0, self._folder)
+        importlib.invalidate_caches()
+        try:
+            yield
+        finally:
+            if self._folder in sys.path:
+                sys.path.remove(self._folder)
+            for name in [name for name, module in sys.modules.items() if self._owns(module)]:
+                self._modules[name] = sys.modules.pop(name)
+            sys.modules.update(hidden)
+
+    def load(self) -> ModuleType:
+        """Import the plugin's crew; call it inside `entered()`. Raises what the code raises."""
+        return importlib.import_module(ENTRY)
+
+    def _owns(self, module: ModuleType | None) -> bool:
+        # A package without __init__.py has no __file__, only a path.
+        places = [getattr(module, "__file__", None), *list(getattr(module, "__path__", ()) or ())]
+        return any(place and place.startswith(self._folder + "/") for place in places)
+
+    def _names_in_the_way(self) -> list[str]:
+        """Return modules that somebody else imported as `crew`: they would be found first."""
+        return [name for name in sys.modules if name == "crew" or name.startswith("crew.")]

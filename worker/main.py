@@ -1,0 +1,89 @@
+"""The worker's loop: one assignment in, progress and one outcome out, again.
+
+Runs in the forked process and never returns. When the supervisor closes the socket, the
+worker leaves; there is nothing to clean up that the supervisor would not do better.
+"""
+
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from typing import NoReturn
+
+import setproctitle
+
+from worker.crew.executor import Executor
+from worker.protocol import Assignment, Decoder, Message, Progress, Ready, encode
+
+READ_BYTES = 65536
+_UNFIT_FOR_TITLE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Line:
+    """The worker's end of the socket. Handlers of the event bus write from threads of their
+    own (trap C6), so that frames must not mix.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._decoder = Decoder()
+        self._lock = threading.Lock()
+
+    def tell(self, word: Message) -> None:
+        """Send one message, whole."""
+        frame = encode(word)
+        with self._lock:
+            self._sock.sendall(frame)
+
+    def next_assignment(self) -> Assignment | None:
+        """Wait for the next assignment; None when the supervisor closed the socket."""
+        while data := self._sock.recv(READ_BYTES):
+            for word in self._decoder.feed(data):
+                if isinstance(word, Assignment):
+                    return word
+        return None
+
+
+def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
+    """Run assignments until the socket closes, then leave without atexit.
+
+    os._exit, because crewai's event bus joins its threads at exit without a limit (trap C5)
+    and the zygote's exit handlers are not ours to run.
+    """
+    line = Line(sock)
+    code = 0
+    try:
+        line.tell(Ready(pid=os.getpid()))
+        while (run := line.next_assignment()) is not None:
+            title = _title(slot, run)
+            setproctitle.setproctitle(title)
+
+            def tell(progress: Progress, title: str = title) -> None:
+                setproctitle.setproctitle(f"{title} {_phase(progress)}")
+                line.tell(progress)
+
+            outcome = executor.execute(run, tell)
+            # Before the outcome: after it the supervisor takes lines for the next run's.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            setproctitle.setproctitle(f"crewpool s{slot} idle")
+            line.tell(outcome)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the supervisor is gone or let go of us; both mean: leave
+    except BaseException:  # noqa: BLE001  # a bug of ours: say it where the supervisor reads
+        sys.excepthook(*sys.exc_info())
+        code = 70
+    os._exit(code)
+
+
+def _title(slot: int, run: Assignment) -> str:
+    """Name slot, plugin and run. Nothing of a payload goes into a title raw (trap O12)."""
+    run_id = _UNFIT_FOR_TITLE.sub("", run.run_id)[:8]
+    plugin = _UNFIT_FOR_TITLE.sub("", run.plugin)
+    return f"crewpool s{slot} {plugin} {run_id} since {time.strftime('%H:%M:%S')}"
+
+
+def _phase(progress: Progress) -> str:
+    return f"task {progress.task}/{progress.tasks}" if progress.tasks else "running"

@@ -1,0 +1,160 @@
+"""Finds plugins and checks what they say of themselves. No plugin code is imported here.
+
+A plugin is a folder: plugin.yaml, settings.schema.json, crew/crew.py. The supervisor uses
+this to answer unknown names and to know timeouts; the zygote to know what to import; the
+worker to check the settings of a run against the schema (there, because a hostile pattern
+or a huge list may take long, and only a worker can be killed for it).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from jsonschema import Draft202012Validator, SchemaError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from worker.errors import PluginBroken, PluginNotFound, SettingsInvalid
+from worker.redact import without_credentials
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+MOST_PROBLEMS = 5
+
+
+class Manifest(BaseModel):
+    """What plugin.yaml may say. Unknown keys are refused: they are mostly misspelt ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    version: str = ""
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that was found and checked. `path` is its folder, absolute."""
+
+    name: str
+    path: Path
+    manifest: Manifest
+    schema: Mapping[str, Any]
+
+    @property
+    def crew_file(self) -> Path:
+        """The file that defines `create_crew(settings)`."""
+        return self.path / "crew" / "crew.py"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All plugins of a folder: those that can be used, and why the others cannot."""
+
+    plugins: Mapping[str, Plugin] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, name: str) -> Plugin:
+        """Return the plugin of that name. Raises PluginNotFound or PluginBroken."""
+        if name in self.plugins:
+            return self.plugins[name]
+        if name in self.broken:
+            raise PluginBroken(name, self.broken[name])
+        raise PluginNotFound(name, sorted(self.plugins))
+
+
+def discover(folder: Path) -> Catalogue:
+    """Read every plugin of a folder. One that is broken does not hide the others."""
+    found: dict[str, Plugin] = {}
+    broken: dict[str, str] = {}
+    for path in sorted(folder.iterdir() if folder.is_dir() else ()):
+        if not path.is_dir() or path.name.startswith((".", "__")):
+            continue
+        try:
+            found[path.name] = load(path)
+        except PluginBroken as error:
+            broken[path.name] = error.reason
+    return Catalogue(found, broken)
+
+
+def load(path: Path) -> Plugin:
+    """Read and check one plugin's folder. Raises PluginBroken with the line to mend."""
+    name = path.name
+    if not NAME.fullmatch(name):
+        raise PluginBroken(name, f"the folder's name must match {NAME.pattern}")
+    plugin = Plugin(name, path.resolve(), _manifest(path), _schema(path))
+    if plugin.manifest.name != name:
+        raise PluginBroken(name, f"plugin.yaml says name: {plugin.manifest.name!r}")
+    if not plugin.crew_file.is_file():
+        raise PluginBroken(name, "crew/crew.py is missing")
+    return plugin
+
+
+def check_settings(plugin: Plugin, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with the schema's defaults; credentials pass through unchecked.
+
+    Raises SettingsInvalid with up to five problems, none of which quotes a value: a value
+    may be a secret in the wrong place.
+    """
+    visible = without_credentials(settings)
+    for key, part in plugin.schema.get("properties", {}).items():
+        if isinstance(part, Mapping) and "default" in part:
+            visible.setdefault(key, part["default"])
+    problems: list[str] = []
+    for error in Draft202012Validator(plugin.schema).iter_errors(visible):
+        where = "/".join(str(step)[:40] for step in error.absolute_path) or "settings"
+        problems.append(f"{where}: {_what_is_wrong(error)}")
+        if len(problems) == MOST_PROBLEMS:
+            break
+    if problems:
+        raise SettingsInvalid(plugin.name, problems)
+    return {**{k: v for k, v in settings.items() if k.startswith("_")}, **visible}
+
+
+def _what_is_wrong(error: Any) -> str:
+    """Say the rule that was broken, not the value that broke it."""
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return f"{', '.join(missing)} is required"
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        allowed = ", ".join(known) or "none"
+        unknown = [str(key)[:40] for key in error.instance if key not in known]
+        return f"unknown key {', '.join(unknown[:3])} (allowed: {allowed})"
+    rule = json.dumps(error.validator_value, default=str)
+    return f"must satisfy {error.validator}: {rule[:200]}"
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        data = yaml.safe_load((path / "plugin.yaml").read_text("utf-8"))
+    except FileNotFoundError:
+        raise PluginBroken(path.name, "plugin.yaml is missing") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PluginBroken(path.name, f"plugin.yaml cannot be read: {error}") from None
+    if not isinstance(data, dict):
+        raise PluginBroken(path.name, "plugin.yaml must hold keys and values (name: …)")
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise PluginBroken(path.name, "plugin.yaml: " + "; ".join(lines)) from None
+
+
+def _schema(path: Path) -> Mapping[str, Any]:
+    try:
+        schema = json.loads((path / "settings.schema.json").read_text("utf-8"))
+        Draft202012Validator.check_schema(schema)
+    except FileNotFoundError:
+        raise PluginBroken(path.name, "settings.schema.json is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise PluginBroken(path.name, f"settings.schema.json cannot be read: {error}") from None
+    except SchemaError as error:
+        reason = f"settings.schema.json is no valid schema: {error.message}"
+        raise PluginBroken(path.name, reason) from None
+    if not isinstance(schema, dict) or not isinstance(schema.get("properties", {}), dict):
+        raise PluginBroken(path.name, "settings.schema.json must be an object with properties")
+    return schema

@@ -1,0 +1,167 @@
+"""The words on a worker's socketpair and on the zygote's control socket.
+
+A frame is four bytes of length (big endian) and that many bytes of JSON. Both ends check
+what they read: crew code lives in the worker's process and may write anything. No I/O is
+done here, so that the asyncio side and the blocking side share one decoder.
+A stream socket, not SEQPACKET: there a message is bounded by the send buffer (trap O14).
+"""
+
+import signal
+import struct
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from worker.errors import FrameInvalid
+
+HEADER = struct.Struct("!I")
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+MAX_TEXT = 10_000
+# Supervisor → worker, beside the frames: write the stacks of all threads to stderr.
+# faulthandler's handler is C and answers from inside a C loop that holds the GIL.
+STACKS_SIGNAL = signal.SIGUSR1
+
+
+class Word(BaseModel):
+    """Base of all messages: immutable, and unknown keys are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Assignment(Word):
+    """Supervisor → worker: run this. At most one is out at a time."""
+
+    kind: Literal["assignment"] = "assignment"
+    run_id: str
+    plugin: str
+    attempt: int
+    user_id: int
+    settings: dict[str, Any]
+
+
+class Ready(Word):
+    """Worker → supervisor: booted, idle."""
+
+    kind: Literal["ready"] = "ready"
+    pid: int
+
+
+class Tokens(Word):
+    """Tokens of one run, counted from LLMCallCompletedEvent (trap C9)."""
+
+    prompt: int = 0
+    completion: int = 0
+    calls: int = 0
+
+
+class Progress(Word):
+    """Worker → supervisor: where the crew is. `task` counts from 1; 0 is before the first."""
+
+    kind: Literal["progress"] = "progress"
+    run_id: str
+    task: int = 0
+    tasks: int = 0
+    task_name: str = Field("", max_length=200)
+    agent: str = Field("", max_length=200)
+    tool: str = Field("", max_length=200)
+    tokens: Tokens = Tokens()
+
+
+class Outcome(Word):
+    """Worker → supervisor: the run ended by itself.
+
+    `output` is JSON text when completed, "" otherwise. `stack` is for the log and the dead
+    letter, never for the result. `invalid` means that the run never started: its plugin or
+    settings are at fault.
+    """
+
+    kind: Literal["outcome"] = "outcome"
+    run_id: str
+    ended: Literal["completed", "exception", "invalid"]
+    output: str = ""
+    error: str = Field("", max_length=MAX_TEXT)
+    stack: str = Field("", max_length=4 * MAX_TEXT)
+    duration_s: float = 0.0
+    tokens: Tokens = Tokens()
+
+
+class Spawn(Word):
+    """Supervisor → zygote: fork a worker for this slot. Two descriptors travel along:
+    the worker's end of its socketpair, and the write end of its log pipe.
+    """
+
+    kind: Literal["spawn"] = "spawn"
+    slot: int
+    order: int
+
+
+class Forked(Word):
+    """Zygote → supervisor: the worker of that order exists and is the supervisor's child."""
+
+    kind: Literal["forked"] = "forked"
+    order: int
+    pid: int
+
+
+class Refused(Word):
+    """Zygote → supervisor: cannot fork (the fork gate names the threads), or cannot start."""
+
+    kind: Literal["refused"] = "refused"
+    order: int | None = None
+    reason: str = Field(max_length=MAX_TEXT)
+
+
+class ZygoteReady(Word):
+    """Zygote → supervisor: imports are done and frozen.
+
+    `lazy` names plugins that are imported in the worker instead, with the reason.
+    """
+
+    kind: Literal["zygote_ready"] = "zygote_ready"
+    modules: int
+    import_s: float
+    lazy: dict[str, str] = {}
+
+
+Message = Assignment | Ready | Progress | Outcome | Spawn | Forked | Refused | ZygoteReady
+_ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def encode(word: Message) -> bytes:
+    """Return the frame of a message. Raises FrameInvalid when it is above the cap."""
+    body = word.model_dump_json().encode("utf-8", "backslashreplace")
+    if len(body) > MAX_FRAME_BYTES:
+        raise FrameInvalid(f"{len(body)} bytes are above the cap of {MAX_FRAME_BYTES}")
+    return HEADER.pack(len(body)) + body
+
+
+class Decoder:
+    """Turns a stream of bytes back into messages, however it was cut on the way."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take bytes in; return the messages that are complete. Raises FrameInvalid."""
+        self._buffer += data
+        words: list[Message] = []
+        while (frame := self._next_frame()) is not None:
+            try:
+                words.append(_ANY.validate_json(frame))
+            except ValidationError as error:
+                first = error.errors(include_input=False, include_url=False)[0]
+                raise FrameInvalid(f"{first['type']} at {first['loc']}") from None
+        return words
+
+    def _next_frame(self) -> bytes | None:
+        if len(self._buffer) < HEADER.size:
+            return None
+        (length,) = HEADER.unpack_from(self._buffer)
+        if length > MAX_FRAME_BYTES:
+            raise FrameInvalid(f"a frame claims {length} bytes")
+        end = HEADER.size + length
+        if len(self._buffer) < end:
+            return None
+        frame = bytes(self._buffer[HEADER.size : end])
+        del self._buffer[:end]
+        return frame

@@ -1,0 +1,47 @@
+"""Keeps credentials out of everything that is shown or kept.
+
+Settings keys that begin with `_` are credentials (wire contract), and so are environment
+variables whose name says so. Their values are replaced wherever a text of the crew leaves
+the worker: errors, progress, output, log lines.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MASK = "***"
+# Shorter values ("1", "true", "gpt") would blank out ordinary words.
+SHORTEST = 6
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)", re.IGNORECASE)
+
+
+def without_credentials(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that may be seen: those without a leading underscore."""
+    return {key: value for key, value in settings.items() if not key.startswith("_")}
+
+
+def secrets_of(settings: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values to hide, longest first, so that one never leaves a tail of another."""
+    found = {value for key, value in environ.items() if _SECRET_NAME.search(key)}
+    for key, value in settings.items():
+        if key.startswith("_"):
+            found.update(_texts_in(value))
+    return tuple(sorted((s for s in found if len(s) >= SHORTEST), key=len, reverse=True))
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with every secret replaced by ***."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _texts_in(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts_in(part)

@@ -1,0 +1,34 @@
+"""The few calls of Linux that Python does not wrap. No decisions are made here."""
+
+import ctypes
+import os
+import signal
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def become_subreaper() -> None:
+    """Become the parent of every orphan among our descendants."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(signum: int = signal.SIGKILL) -> None:
+    """Ask for this signal when the parent's thread ends; 0 takes the wish back.
+
+    It means the parent of this moment (trap O3): the caller re-checks getppid() afterwards.
+    """
+    _prctl(_PR_SET_PDEATHSIG, int(signum))
+
+
+def forbid_inspection() -> None:
+    """Close our /proc entries (environ, mem) to other processes of the same user."""
+    _prctl(_PR_SET_DUMPABLE, 0)

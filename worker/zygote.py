@@ -1,0 +1,206 @@
+"""The template process that workers are forked from.
+
+Started by the supervisor: `python -P -m worker.zygote '{"control_fd": 3, …}'`. It imports
+crewai and the plugins once, freezes the heap and then forks a worker per order, twice over,
+so that the worker is the supervisor's own child (trap O2). It never runs a crew, and has
+one thread: a fork copies only the thread that calls it, and locks held by others stay
+locked for ever.
+"""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+# Before anything else is imported: crewai reads these while it is being imported.
+from worker.crew.lockdown import lock_down
+
+lock_down(os.environ)
+
+import setproctitle  # noqa: E402  # after the lockdown, like all that follow
+
+from worker import gate, janitor, warmup  # noqa: E402
+from worker.boot import Berth, settle  # noqa: E402
+from worker.crew.executor import Executor  # noqa: E402
+from worker.crew.namespace import Namespace  # noqa: E402
+from worker.main import serve  # noqa: E402
+from worker.plugins import Catalogue, discover  # noqa: E402
+from worker.protocol import (  # noqa: E402
+    MAX_TEXT,
+    Decoder,
+    Forked,
+    Message,
+    Refused,
+    Spawn,
+    ZygoteReady,
+    encode,
+)
+from worker.system import die_with_parent  # noqa: E402
+
+READ_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the supervisor says at the start, as the JSON of the only argument.
+
+    `preload` are modules imported before the plugins; `lazy` maps plugins that must not be
+    imported here to the reason (set by ourselves, when we start over without them).
+    """
+
+    control_fd: int
+    supervisor_pid: int
+    plugin_dir: str
+    storage_dir: str
+    max_output_bytes: int
+    preload: tuple[str, ...] = ("crewai",)
+    lazy: tuple[tuple[str, str], ...] = ()
+
+
+class Zygote:
+    """Holds what every worker starts with, and forks them."""
+
+    def __init__(self, config: Config, control: socket.socket) -> None:
+        self._config = config
+        self._control = control
+        self._catalogue = Catalogue()
+        self._namespaces: dict[str, Namespace] = {}
+        self._lazy = dict(config.lazy)
+
+    def prepare(self) -> None:
+        """Import, check the gate after each step, freeze, and say that we are ready."""
+        started = time.monotonic()
+        for module in self._config.preload:
+            importlib.import_module(module)
+        warmup.warm()
+        gate.check("the import of " + ", ".join(self._config.preload))
+        self._catalogue = discover(Path(self._config.plugin_dir))
+        for name in self._catalogue.plugins:
+            self._import_plugin(name)
+        _ignore_handlers_of_imports()
+        # Without the freeze a single collection in a child makes 69 MB private (trap O11).
+        gc.collect()
+        gc.freeze()
+        import_s = time.monotonic() - started
+        self._tell(ZygoteReady(modules=len(sys.modules), import_s=import_s, lazy=self._lazy))
+
+    def serve(self) -> None:
+        """Fork a worker for each order until the supervisor is gone."""
+        decoder = Decoder()
+        while True:
+            data, fds, _flags, _address = socket.recv_fds(self._control, READ_BYTES, 64)
+            if not data:
+                return
+            orders = [word for word in decoder.feed(data) if isinstance(word, Spawn)]
+            # The kernel never glues two messages with descriptors together, so these are
+            # the two of one order.
+            for order in orders:
+                self._obey(order, fds)
+            for fd in fds:
+                os.close(fd)
+
+    def _obey(self, order: Spawn, fds: list[int]) -> None:
+        if threads := gate.threads():
+            self._tell(Refused(order=order.order, reason=gate.sentence("while idle", threads)))
+            return
+        self._tell(Forked(order=order.order, pid=self._fork(order, fds)))
+
+    def _fork(self, order: Spawn, fds: list[int]) -> int:
+        """Fork twice; return the pid of the grandchild, which the supervisor adopts."""
+        read_end, write_end = os.pipe()
+        if (intermediate := os.fork()) == 0:
+            if (worker := os.fork()) == 0:
+                self._become_worker(order, fds)
+            os.write(write_end, worker.to_bytes(4, "big"))
+            os._exit(0)
+        os.close(write_end)
+        pid = int.from_bytes(os.read(read_end, 4), "big")
+        os.close(read_end)
+        os.waitpid(intermediate, 0)
+        return pid
+
+    def _become_worker(self, order: Spawn, fds: list[int]) -> NoReturn:
+        try:
+            storage = Path(self._config.storage_dir) / f"s{order.slot}"
+            settle(Berth(order.slot, fds[0], fds[1], self._config.supervisor_pid, storage))
+            executor = Executor(self._catalogue, self._namespaces, self._config.max_output_bytes)
+            serve(order.slot, socket.socket(fileno=fds[0]), executor)
+        except BaseException:  # noqa: BLE001  # nothing may return into the zygote's frames
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(70)
+
+    def _import_plugin(self, name: str) -> None:
+        """Import one plugin's crew. One that fails, or starts a thread, is left to the
+        workers, where it fails alone and with its own words.
+        """
+        namespace = self._namespaces[name] = Namespace(self._catalogue.plugins[name].path)
+        if name in self._lazy:
+            return
+        try:
+            with namespace.entered():
+                namespace.load()
+        except BaseException as error:  # noqa: BLE001  # SystemExit at import must not end us
+            self._lazy[name] = f"its import failed: {type(error).__name__}: {error}"[:500]
+        if threads := gate.threads():
+            self._start_over_without(name, gate.sentence(f"the import of {name}", threads))
+
+    def _start_over_without(self, name: str, reason: str) -> NoReturn:
+        """Become a new zygote that leaves this plugin out: a thread cannot be taken back."""
+        facts = {**vars(self._config), "lazy": [*self._lazy.items(), (name, reason[:500])]}
+        os.set_inheritable(self._config.control_fd, True)  # positional-only
+        arguments = [sys.executable, "-P", "-m", "worker.zygote", json.dumps(facts)]
+        os.execv(sys.executable, arguments)  # noqa: S606  # our own interpreter, no shell
+
+    def _tell(self, word: Message) -> None:
+        self._control.sendall(encode(word))
+
+
+def _ignore_handlers_of_imports() -> None:
+    """We end when the supervisor ends, and by nothing that a library installed."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def main() -> int:
+    """Be the zygote. Returns when the supervisor is gone; 1 when it cannot start."""
+    config = _config_of(sys.argv[1])
+    # While we import we cannot listen, so the kernel watches the supervisor for us.
+    die_with_parent()
+    if os.getppid() != config.supervisor_pid:
+        return 0
+    setproctitle.setproctitle("crewpool zygote importing")
+    os.set_inheritable(config.control_fd, False)  # positional-only
+    control = socket.socket(fileno=config.control_fd)
+    zygote = Zygote(config, control)
+    try:
+        zygote.prepare()
+    except BaseException as error:  # whatever an import raises is the reason
+        reason = f"{type(error).__name__}: {error}"[:MAX_TEXT]
+        control.sendall(encode(Refused(reason=reason)))
+        raise
+    setproctitle.setproctitle("crewpool zygote")
+    # From here on we do listen, and outlive the supervisor long enough to sweep up.
+    die_with_parent(0)
+    if os.getppid() == config.supervisor_pid:
+        zygote.serve()
+    janitor.sweep(os.environ.get(janitor.MARKER, ""))
+    return 0
+
+
+def _config_of(argument: str) -> Config:
+    facts: dict[str, Any] = json.loads(argument)
+    facts["preload"] = tuple(facts.get("preload", ()))
+    facts["lazy"] = tuple((name, reason) for name, reason in facts.get("lazy", ()))
+    return Config(**facts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
