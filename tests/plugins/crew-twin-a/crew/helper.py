@@ -1,0 +1,3 @@
+"""Says whose helper it is."""
+
+NAME = "twin-a"
