@@ -1,0 +1,1 @@
+"""The daily news digest: a researcher, a writer and a reviewer."""
