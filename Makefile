@@ -20,7 +20,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 KEY = { cat pyproject.toml constraints.txt; pwd; $(BIN)/python -VV; } 2>/dev/null | cksum
 STAMP := $(VENV)/.made-from
 
-.PHONY: help setup demo up test check unit format deploy-check bench clean
+.PHONY: help setup demo up test check unit format deploy-check bench picture clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ deploy-check: setup ## Check Dockerfile, Compose file, manifests and Redis' ACL
 
 bench: setup ## Measure the time from a kill to the next crew
 	$(BIN)/python benchmarks/kill_to_next.py $(ARGS)
+
+picture: setup ## Draw docs/demo.svg from a real demo
+	@$(BIN)/python docs/picture.py
 
 clean: ## Remove .venv, caches and build leftovers
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache \

@@ -6,7 +6,7 @@ Called by the ledger and the loop. It decides nothing.
 import time
 
 from supervisor.inhand import InHand
-from supervisor.log import Log
+from supervisor.log import MOST_CHARACTERS, Log
 from supervisor.observe.metrics import Metrics
 from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
@@ -177,7 +177,9 @@ class Journal:
         if dropped := handle.lines.take_dropped():
             self._log.warning("crew_lines_dropped", slot=handle.slot, lines=dropped)
         run = held.run_id if held else None
-        self._log.info("crew_said", slot=handle.slot, run=run, line=redact(line, secrets))
+        self._log.info(
+            "crew_said", slot=handle.slot, run=run, line=redact(line, secrets)[:MOST_CHARACTERS]
+        )
 
     def _count(self, plugin: str, status: str, cause: str, outcome: Outcome) -> None:
         self._metrics.run_ended(plugin, status, cause, outcome.duration_s)

@@ -14,7 +14,14 @@ from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
 from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
-from supervisor.streams.broker import Broker, EntriesTrimmed, LeaseLost, Settled, Taken
+from supervisor.streams.broker import (
+    Broker,
+    EntriesTrimmed,
+    LeaseLost,
+    NothingTaken,
+    Settled,
+    Taken,
+)
 from supervisor.streams.endings import Drop, Ending
 from supervisor.streams.wire import Rejected, Request, parse
 from worker.errors import CrewpoolError, PluginNotFound
@@ -78,6 +85,8 @@ class Ledger:
             elif isinstance(fact, Settled):
                 held = self.in_hand.pop(fact.slot)
                 self._journal.settled(held, fact.ending, fact.how)
+            elif isinstance(fact, NothingTaken):
+                self._wanted.discard(fact.slot)
             elif isinstance(fact, LeaseLost):
                 lost += self._note_lease_lost(fact)
             elif isinstance(fact, EntriesTrimmed):

@@ -20,7 +20,7 @@ from supervisor.pool.pool import Death, Report
 from supervisor.wiring import Parts
 from worker.plugins import discover
 from worker.protocol import STACKS_SIGNAL, Outcome
-from worker.system import become_subreaper
+from worker.system import become_subreaper, forbid_inspection
 
 # The loop comes round at least this often, so that liveness can tell a stall from peace.
 PULSE_S = 15.0
@@ -46,6 +46,7 @@ class Supervisor:
         self._came_round_at = parts.clock()
         self._exit = Exit.CLEAN
         self._title = ""
+        self._generation = 0
 
     async def run(self) -> int:
         """Keep the pool whole until told to stop; return the exit code."""
@@ -106,6 +107,8 @@ class Supervisor:
         parts = self._parts
         parts.signals.install()
         become_subreaper()
+        # Our environment and memory hold Redis' password; crews run as the same user (P5).
+        forbid_inspection()
         self._read_plugins()
         await parts.http.start(self, self._settings.http_host, self._settings.http_port)
         beats = parts.records.write_for_ever(lambda: parts.snapshot(self.phase))
@@ -142,6 +145,7 @@ class Supervisor:
         self._came_round_at = self._clock()
         if (failure := self._parts.broker.failure()) is not None:
             raise failure
+        self._read_plugins_of_new_zygote()
         handles = self._parts.pool.handles.values()
         busy = sum(handle.state is State.BUSY for handle in handles)
         title = f"crewpool supervisor {self.phase.name.lower()} {busy}/{len(handles)} busy"
@@ -156,7 +160,6 @@ class Supervisor:
             self._ask_for_stacks()
             await asyncio.sleep(STACKS_S)
         elif ask is Ask.RELOAD:
-            self._read_plugins()
             parts.pool.reload(self._clock())
         elif ask in (Ask.MORE, Ask.LESS):
             self._size = max(0, self._size + (1 if ask is Ask.MORE else -1))
@@ -238,6 +241,12 @@ class Supervisor:
         for handle in self._parts.pool.handles.values():
             if handle.state is State.BUSY and handle.pid is not None:
                 os.kill(handle.pid, STACKS_SIGNAL)
+
+    def _read_plugins_of_new_zygote(self) -> None:
+        """After a reload: not before workers exist that know what we now accept."""
+        if (generation := self._parts.pool.spawner.generation) > self._generation:
+            self._generation = generation
+            self._read_plugins()
 
     def _read_plugins(self) -> None:
         catalogue = discover(self._settings.plugin_dir)

@@ -47,7 +47,9 @@ _WORKER_ENV = """
     SSL_CERT_* REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
     HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
     MODEL MODEL_NAME OPENAI_* ANTHROPIC_* GEMINI_* GOOGLE_* AZURE_* AWS_* GROQ_* MISTRAL_*
-    OPENROUTER_* DEEPSEEK_* OLLAMA_* COHERE_* TAVILY_* SERPER_* CREWPOOL_OFFLINE_MODEL_URL
+    OPENROUTER_* DEEPSEEK_* OLLAMA_* COHERE_* CEREBRAS_* DASHSCOPE_* DEEPINFRA_* SNOWFLAKE_*
+    NVIDIA_NIM_* WATSONX_* SAMBANOVA_* VLLM_* PERPLEXITYAI_* FIREWORKS_AI_* TOGETHERAI_* XAI_*
+    HF_TOKEN BASE_URL TAVILY_* SERPER_* CREWPOOL_OFFLINE_MODEL_URL
 """
 WORKER_ENV = tuple(_WORKER_ENV.split())
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -97,8 +99,10 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         3, ge=1, le=100, description="starts of a run whose worker or host died"
     )
-    max_payload_bytes: int = Field(1_048_576, ge=1024, description="largest request")
-    max_output_bytes: int = Field(4_194_304, ge=1024, description="largest output of a crew")
+    max_payload_bytes: int = Field(1_048_576, ge=1024, le=4_194_304, description="largest request")
+    max_output_bytes: int = Field(
+        4_194_304, ge=1024, le=6_291_456, description="largest output of a crew"
+    )
     requests_stream: str = "plugin:requests"
     results_stream: str = "plugin:results"
     dead_letters_stream: str = "plugin:requests:dlq"

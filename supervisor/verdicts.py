@@ -28,7 +28,7 @@ def of_rejected(entry: Entry, rejected: Rejected, context: Context) -> Ending:
     """Bury an entry that cannot become a run."""
     result = Result(rejected.run_id, "failed", error=rejected.error) if rejected.run_id else None
     facts = _facts(entry, "invalid", rejected.reason, rejected.error, context)
-    return Bury(DeadLetter(safe_payload(entry.fields.get("payload")), facts), result)
+    return Bury(DeadLetter(safe_payload(entry), facts), result)
 
 
 def of_outcome(entry: Entry, outcome: Outcome, meta: dict[str, Any], context: Context) -> Ending:
@@ -84,7 +84,7 @@ def meta_of(
 
 def _give_up(entry: Entry, run_id: str, cause: str, error: str, context: Context) -> Ending:
     facts = _facts(entry, cause, "attempts_exhausted", error, context)
-    letter = DeadLetter(safe_payload(entry.fields.get("payload")), facts)
+    letter = DeadLetter(safe_payload(entry), facts)
     return Bury(letter, Result(run_id, "failed", error=error, meta={"attempt": entry.attempt}))
 
 

@@ -100,7 +100,7 @@ class Forked(Word):
 
     kind: Literal["forked"] = "forked"
     order: int
-    pid: int
+    pid: int = Field(gt=1)
 
 
 class Refused(Word):

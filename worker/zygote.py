@@ -79,7 +79,7 @@ class Zygote:
         started = time.monotonic()
         for module in self._config.preload:
             importlib.import_module(module)
-        warmup.warm()
+        self._warm()
         gate.check("the import of " + ", ".join(self._config.preload))
         self._catalogue = discover(Path(self._config.plugin_dir))
         for name in self._catalogue.plugins:
@@ -106,20 +106,36 @@ class Zygote:
             for fd in fds:
                 os.close(fd)
 
+    def _warm(self) -> None:
+        try:
+            warmup.warm()
+        except Exception as error:  # noqa: BLE001  # slower first kickoffs, no reason to stop
+            print(f"warm-up left out: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  # our log
+
     def _obey(self, order: Spawn, fds: list[int]) -> None:
         if threads := gate.threads():
             self._tell(Refused(order=order.order, reason=gate.sentence("while idle", threads)))
             return
-        self._tell(Forked(order=order.order, pid=self._fork(order, fds)))
+        pid = self._fork(order, fds)
+        if pid:
+            self._tell(Forked(order=order.order, pid=pid))
+        else:
+            self._tell(Refused(order=order.order, reason="the system refused a second fork"))
 
     def _fork(self, order: Spawn, fds: list[int]) -> int:
-        """Fork twice; return the pid of the grandchild, which the supervisor adopts."""
+        """Fork twice; return the pid of the grandchild, which the supervisor adopts.
+
+        0 when the system has no room for it.
+        """
         read_end, write_end = os.pipe()
         if (intermediate := os.fork()) == 0:
-            if (worker := os.fork()) == 0:
-                self._become_worker(order, fds)
-            os.write(write_end, worker.to_bytes(4, "big"))
-            os._exit(0)
+            # Nothing may return from here: this is a copy of the zygote with all its frames.
+            try:
+                if (worker := os.fork()) == 0:
+                    self._become_worker(order, fds)
+                os.write(write_end, worker.to_bytes(4, "big"))
+            finally:
+                os._exit(0)
         os.close(write_end)
         pid = int.from_bytes(os.read(read_end, 4), "big")
         os.close(read_end)

@@ -17,6 +17,7 @@ from worker.errors import FrameInvalid
 from worker.protocol import Assignment, Decoder, Message, Outcome, Progress, Ready, encode
 
 READ_BYTES = 1 << 16
+READS_AT_ONCE = 16
 
 
 class State(Enum):
@@ -51,6 +52,7 @@ class Handle:
         self.ordered_at = ordered_at
         self.generation = generation
         self.pid: int | None = None
+        self.zygote_pid = 0
         self.state = State.BOOTING
         self.run: Running | None = None
         self.doomed_because = ""
@@ -104,7 +106,10 @@ class Handle:
 
     def read(self, now: float) -> None:
         """Take in what the worker said, into the inbox. A broken frame dooms the worker."""
-        while self.eof_at is None and not self.faulty:
+        # Not until it is silent: one that talks faster than we read would keep us here.
+        for _ in range(READS_AT_ONCE):
+            if self.eof_at is not None or self.faulty:
+                return
             try:
                 data = self.sock.recv(READ_BYTES)
             except BlockingIOError:

@@ -6,7 +6,9 @@ above the budget is dropped and counted.
 
 from collections.abc import Callable
 
-LONGEST = 2000
+# What is kept of a line until it ends: the journal masks credentials in all of it and cuts
+# afterwards, or a credential that lies across the cut would show its head.
+LONGEST = 16_384
 BURST_LINES = 500
 LINES_PER_S = 100.0
 
@@ -16,6 +18,7 @@ class LogLines:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._is_skipping = False
         self._budget = float(BURST_LINES)
         self._refilled_at: float | None = None
         self.dropped = 0
@@ -32,9 +35,14 @@ class LogLines:
         self._budget = min(self._budget + passed_s * LINES_PER_S, float(BURST_LINES))
         self._refilled_at = now
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if not data or len(self._rest) > LONGEST:
-            lines.append(self._rest)
+        if self._is_skipping and lines:
+            lines, self._is_skipping = lines[1:], False
+        if self._is_skipping:
             self._rest = b""
+        elif not data or len(self._rest) > LONGEST:
+            lines.append(self._rest)
+            # The rest of an endless line is nobody's reading.
+            self._rest, self._is_skipping = b"", bool(data)
         for line in lines:
             self._pass(line, tell)
 

@@ -56,9 +56,11 @@ class Pool:
         self._boot_timeout_s = boot_timeout_s
         self._log = log
         self._boot_failures = 0
+        self._wanted = 0
         self._not_before: dict[int, float] = {}
         self._unclaimed: dict[int, Corpse] = {}
         self._last_fault = ""
+        self._may_have_strays = False
 
     def read(self) -> list[Report]:
         """Read all that rang: the zygote first, whose answers give the workers their pids."""
@@ -89,7 +91,8 @@ class Pool:
             elif any(h.pid is None for h in self.handles.values()):
                 # The zygote's answer with this pid may still be on its way.
                 self._unclaimed[corpse.pid] = corpse
-        if deaths:
+        self._may_have_strays |= bool(deaths)
+        if self._may_have_strays:
             self._kill_strays()
         return deaths
 
@@ -108,7 +111,7 @@ class Pool:
         elif because == BOOT_TIMEOUT:
             # Its zygote owes us the pid and does not answer: the order dies with it.
             for zygote in self.spawner.zygotes:
-                if zygote.generation == handle.generation:
+                if zygote.pid == handle.zygote_pid:
                     hardkill.kill_tree(zygote.pid)
 
     def can_take(self, handle: Handle) -> bool:
@@ -126,6 +129,7 @@ class Pool:
 
         Raises WorkersCannotBoot when starting again cannot help.
         """
+        self._wanted = wanted
         failures = max(self._boot_failures, self.spawner.failures)
         if wanted and is_hopeless(failures):
             raise WorkersCannotBoot(failures, self.spawner.last_reason or self._last_fault)
@@ -148,8 +152,10 @@ class Pool:
         """Return the earliest time at which overdue() or resize() has something to do."""
         found = [alarm_of(handle, self._boot_timeout_s) for handle in self.handles.values()]
         alarms = [alarm for alarm in found if alarm is not None]
-        alarms += [at for slot, at in self._not_before.items() if slot not in self.handles]
-        if (zygote_alarm := self.spawner.next_alarm()) is not None:
+        if self.spawner.is_ready:
+            missing = [slot for slot in range(self._wanted) if slot not in self.handles]
+            alarms += [self._not_before.get(slot, 0.0) for slot in missing]
+        if self._wanted and (zygote_alarm := self.spawner.next_alarm()) is not None:
             alarms.append(zygote_alarm)
         return min(alarms, default=None)
 
@@ -230,7 +236,7 @@ class Pool:
             # our death, and sweeps the workers up.
             self._readers.drop_zygote(zygote)
             zygote.sock.close()
-        if zygote is not None and zygote.generation < self.spawner.generation:
+        if zygote is not None and zygote.is_leaving:
             self._log.info("zygote_replaced", pid=zygote.pid)
         elif zygote is not None:
             self.zygote_restarts += 1
@@ -243,7 +249,7 @@ class Pool:
         owed = [
             handle
             for handle in self.handles.values()
-            if handle.generation == zygote.generation and handle.pid is None
+            if handle.zygote_pid == zygote.pid and handle.pid is None
         ]
         return [self._bury(handle, Corpse(0, 0)) for handle in owed]
 
@@ -252,7 +258,8 @@ class Pool:
         us which is neither worker nor zygote nor a program of ours is a leftover.
         """
         if any(handle.pid is None for handle in self.handles.values()):
-            return  # one of them may be the worker whose pid we are about to hear
+            return  # one of them may be the worker whose pid we are about to hear: later
+        self._may_have_strays = False
         known = {handle.pid for handle in self.handles.values()}
         known |= {zygote.pid for zygote in self.spawner.zygotes} | self._readers.companions
         for stray in hardkill.children_of(os.getpid()) - known:

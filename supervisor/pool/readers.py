@@ -48,6 +48,7 @@ class Readers:
         """Stop listening to a worker that is gone, after its last lines."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(handle.sock)
+        loop.remove_writer(handle.sock)
         loop.remove_reader(handle.log_fd)
         while handle.read_log(lambda line: self._tell_line(handle, line), self._clock()):
             if handle.lines.is_flooding:

@@ -57,6 +57,7 @@ class Zygote:
     generation: int
     started_at: float
     is_ready: bool = False
+    is_leaving: bool = False
     reason: str = ""
     decoder: Decoder = field(default_factory=Decoder)
     words: deque[Message] = field(default_factory=deque)
@@ -82,7 +83,7 @@ class Spawner:
 
     def __init__(self, plan: ZygotePlan) -> None:
         self._plan = plan
-        self._generation = 0
+        self._generation = 1
         self._serial = 0
         self.current: Zygote | None = None
         self.coming: Zygote | None = None
@@ -104,8 +105,11 @@ class Spawner:
 
     @property
     def generation(self) -> int:
-        """The generation that new workers belong to."""
-        return self.current.generation if self.current else self._generation
+        """The code that new workers run: one more with each reload that worked.
+
+        0 while there is no zygote: nobody is outdated when nothing newer can be had.
+        """
+        return self.current.generation if self.current else 0
 
     def tend(self, now: float) -> Zygote | None:
         """Start a zygote when none is there and it is time; kill one that hangs at boot.
@@ -118,11 +122,11 @@ class Spawner:
             self.coming.started_at = now
         if self.current or self.coming or now < self._not_before:
             return None
-        return self._start(now)
+        return self._start(self._generation, now)
 
     def renew(self, now: float) -> Zygote | None:
         """Start the next generation beside the current one; None when one is coming."""
-        return None if self.coming else self._start(now)
+        return None if self.coming else self._start(self._generation + 1, now)
 
     def next_alarm(self) -> float | None:
         """Return when tend() has something to do, or None."""
@@ -136,6 +140,7 @@ class Spawner:
             return None
         self._serial += 1
         handle = Handle(slot, self._serial, now, self.current.generation)
+        handle.zygote_pid = self.current.pid
         frame = encode(Spawn(slot=slot, order=handle.order))
         try:
             socket.send_fds(self.current.sock, [frame], list(handle.descriptors_to_give()))
@@ -151,8 +156,10 @@ class Spawner:
         """Put a zygote in charge; return the one that it replaces."""
         old, self.current, self.coming = self.current, zygote, None
         zygote.is_ready = True
+        self._generation = zygote.generation
         self.failures = 0
         if old is not None:
+            old.is_leaving = True
             self.leaving.append(old)
         return old
 
@@ -176,12 +183,13 @@ class Spawner:
             self.leaving.remove(zygote)
         else:
             self.coming = None
-            self.failures += 1
+            # A reload that fails is no reason to give up: the old one still serves.
+            self.failures += int(self.current is None)
             self.last_reason = zygote.reason
             self._not_before = now + delay_s(self.failures)
         return zygote
 
-    def _start(self, now: float) -> Zygote:
+    def _start(self, generation: int, now: float) -> Zygote:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         process = subprocess.Popen(
@@ -196,6 +204,5 @@ class Spawner:
         # Reaped by pool/reaper.py alone: Popen must not wait for it when it is collected.
         process.returncode = 0
         theirs.close()
-        self._generation += 1
-        self.coming = Zygote(process.pid, ours, self._generation, now)
+        self.coming = Zygote(process.pid, ours, generation, now)
         return self.coming

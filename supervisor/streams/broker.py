@@ -62,7 +62,14 @@ class EntriesTrimmed:
     ids: tuple[str, ...]
 
 
-Fact = Taken | Settled | LeaseLost | EntriesTrimmed
+@dataclass(frozen=True)
+class NothingTaken:
+    """The slot asked, was told to stop asking meanwhile, and got nothing."""
+
+    slot: int
+
+
+Fact = Taken | Settled | LeaseLost | EntriesTrimmed | NothingTaken
 
 
 class Broker:
@@ -91,7 +98,8 @@ class Broker:
         self._something_to_settle = asyncio.Event()
         self._all_settled = asyncio.Event()
         self._all_settled.set()
-        self._consumers_used: set[str] = set()
+        self.consumers_used: set[str] = set()
+        self._asking: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, *others: Coroutine[Any, Any, None]) -> None:
@@ -116,8 +124,11 @@ class Broker:
         self._something_wanted.set()
 
     def unwant(self) -> list[int]:
-        """Ask for nothing any more; return the slots that were waiting."""
-        slots = list(self._wanted)
+        """Ask for nothing any more; return the slots that get no answer.
+
+        The one whose question is on its way gets one: Taken, or NothingTaken.
+        """
+        slots = [slot for slot in self._wanted if slot != self._asking]
         self._wanted.clear()
         return slots
 
@@ -167,13 +178,9 @@ class Broker:
         if self.link.is_up:
             try:
                 await self._records.leave()
-                await self._queue.forget(self._names_used)
+                await self._queue.forget(sorted(self.consumers_used))
             except (RedisAway, RedisError) as error:
                 self._log.warning("consumers_not_deleted", error=error)
-
-    @property
-    def _names_used(self) -> list[str]:
-        return sorted(self._consumers_used)
 
     def _tell(self, fact: Fact) -> None:
         self._facts.append(fact)
@@ -199,8 +206,15 @@ class Broker:
         while self._wanted:
             slot = next(iter(self._wanted))
             consumer = self._consumer_of(slot)
-            self._consumers_used.add(consumer)
-            got = await self._queue.take(consumer)
+            self.consumers_used.add(consumer)
+            self._asking = slot
+            got: Entry | Nothing | Trimmed | None = None
+            try:
+                got = await self._queue.take(consumer)
+            finally:
+                self._asking = None
+                if slot not in self._wanted and not isinstance(got, Entry):
+                    self._tell(NothingTaken(slot))
             if isinstance(got, Nothing):
                 return got
             if isinstance(got, Trimmed):
@@ -251,7 +265,7 @@ class Broker:
         return "dropped"
 
     async def _refused(self, what: str, error: RedisError) -> None:
-        self._log.error("redis_refused", what=what, error=f"{type(error).__name__}: {error}"[:300])
+        self.link.note_refused(what, error)
         await asyncio.sleep(RETRY_S)
 
 

@@ -22,6 +22,7 @@ from supervisor.streams.server import check_server
 from supervisor.streams.wire import Entry
 
 PROBE_S = 0.25
+RETRY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Keeper:
             except RedisAway as error:
                 self._link.note_down(error)
             except RedisError as error:
-                self._log.error("redis_refused", what="keep", error=str(error)[:300])
+                self._link.note_refused("keep", error)
+                await asyncio.sleep(RETRY_S)
             await asyncio.sleep(self._pause_s())
 
     def _pause_s(self) -> float:
@@ -117,6 +119,7 @@ class Keeper:
     async def _sweep(self) -> None:
         cursors = ["0-0"] * len(self._queue.keys.request_streams)
         while any(cursors):
+            self._broker.consumers_used.add(self._sweeper)
             page = await self._queue.reclaim(self._sweeper, self._rhythm.lease_s, cursors)
             await self._end_all(page)
             cursors = page.cursors

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from supervisor.errors import RedisAway
 from supervisor.log import Log
 
+# A refusal repeats twice a second; the log hears of it this often.
+QUIET_S = 30.0
+
 
 class Link:
     """Up or down, since when, and how often and how long it was down."""
@@ -19,6 +22,7 @@ class Link:
         self._log = log
         self._up = asyncio.Event()
         self._down_since: float | None = None
+        self._quiet_until: dict[str, float] = {}
 
     @property
     def is_up(self) -> bool:
@@ -38,6 +42,14 @@ class Link:
         self._down_since = None
         self._up.set()
         self._ring()
+
+    def note_refused(self, what: str, error: Exception) -> None:
+        """Redis answered, and said no: for want of memory, of rights, or for a bug of ours."""
+        now = self._clock()
+        if now >= self._quiet_until.get(what, 0.0):
+            self._quiet_until[what] = now + QUIET_S
+            told = f"{type(error).__name__}: {error}"[:300]
+            self._log.error("redis_refused", what=what, error=told)
 
     def note_down(self, error: RedisAway) -> None:
         """Redis did not answer."""

@@ -21,6 +21,8 @@ from supervisor.streams.wire import SCHEMA_VERSION, Entry, Result
 
 EXCERPT_BYTES = 4096
 PAGE = 50
+# Older than this, a reclaim was written to a server that did not answer then.
+RECLAIM_WITHIN_S = 2
 # A consumer that read nothing for this many leases belongs to a host that is gone.
 STALE_LEASES = 20
 
@@ -172,7 +174,11 @@ class Queue:
     async def reclaim(self, sweeper: str, lease_s: float, cursors: Sequence[str]) -> Page:
         """Claim one page of lapsed entries a stream; start with cursors of "0-0"."""
         words = [self.keys.group, sweeper, str(int(lease_s * 1000)), str(PAGE)]
-        words += [str(self._limits.max_payload_bytes), str(EXCERPT_BYTES), *cursors]
+        words += [str(self._limits.max_payload_bytes), str(EXCERPT_BYTES)]
+        async with answering(self._client):
+            seconds, micros = await self._client.time()
+        not_after_ms = (seconds + RECLAIM_WITHIN_S) * 1000 + micros // 1000
+        words += [str(not_after_ms), *cursors]
         answer = await self._call("reclaim", self.keys.request_streams, words)
         entries = [_entry(found, owner) for found, owner in answer[1]]
         return Page(answer[0], entries, [Trimmed(*facts) for facts in answer[2]])

@@ -80,7 +80,7 @@ class Records:
             except RedisAway as error:
                 self._link.note_down(error)
             except RedisError as error:
-                self._log.error("redis_refused", what="records", error=str(error)[:300])
+                self._link.note_refused("records", error)
                 beat_at = time.monotonic() + HEARTBEAT_S
             await asyncio.sleep(FLUSH_S)
 

@@ -13,6 +13,9 @@ SHARED = "_entry.lua"
 # The shebang makes Redis refuse the whole script when memory is short, before its first
 # write, instead of half way through (trap R11).
 SHEBANG = "#!lua\n"
+# But leases must be renewed all the same, or healthy runs are reclaimed when memory is back.
+# XCLAIM of what is pending already needs none.
+WITHOUT_MEMORY = {"renew": "#!lua flags=allow-oom\n"}
 
 
 @cache
@@ -20,7 +23,7 @@ def source_of(name: str) -> str:
     """Return the text of a script as it is sent to the server."""
     folder = files("supervisor.streams") / "scripts"
     parts = [(folder / file).read_text("utf-8") for file in (SHARED, f"{name}.lua")]
-    return SHEBANG + "\n".join(parts)
+    return WITHOUT_MEMORY.get(name, SHEBANG) + "\n".join(parts)
 
 
 async def call(client: Redis, name: str, keys: list[str], arguments: list[str | bytes]) -> Any:

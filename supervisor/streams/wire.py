@@ -153,21 +153,22 @@ def run_id_in(text: str) -> str:
     return found[1] if found and _RUN_ID.fullmatch(found[1]) else ""
 
 
-def safe_payload(payload: str | None) -> str:
-    """Return a payload as it may be kept in a dead letter: without credentials.
+def safe_payload(entry: Entry) -> str:
+    """Return an entry's payload as it may be kept in a dead letter: without credentials.
 
-    JSON keeps its shape with `_` settings masked. Text that does not parse is cut where the
-    first credential may begin, since nobody can tell where it ends.
+    JSON keeps its shape with `_` settings masked. Text that does not parse, or of which we
+    have only an excerpt, is cut where the first credential may begin, since nobody can tell
+    where it ends.
     """
-    if payload is None:
-        return ""
+    payload = entry.fields.get("payload", "")
     try:
-        body = json.loads(payload)
-        return json.dumps(_masked(body), ensure_ascii=True)
+        if entry.is_whole:
+            return json.dumps(_masked(json.loads(payload)), ensure_ascii=True)
     except (ValueError, RecursionError):
-        found = _CREDENTIAL.search(payload)
-        cut = payload[: min(found.start() if found else EXCERPT, EXCERPT)]
-        return cut if cut == payload else f"{cut}… ({len(payload)} characters)"
+        pass
+    found = _CREDENTIAL.search(payload)
+    cut = payload[: min(found.start() if found else EXCERPT, EXCERPT)]
+    return cut if cut == payload else f"{cut}… ({entry.payload_bytes} bytes)"
 
 
 def request_payload(request: Request) -> str:
@@ -217,4 +218,7 @@ def _masked(value: Any) -> Any:
         return {k: MASK if str(k).startswith("_") else _masked(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_masked(part) for part in value]
+    # JSON inside a string: a producer that encoded twice, with the credentials in it.
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
+        return MASK if _CREDENTIAL.search(value) else value
     return value

@@ -51,7 +51,7 @@ class Executor:
         """Run it; `tell` is called with progress, from any thread."""
         started = time.monotonic()
         secrets = secrets_of(run.settings, os.environ)
-        tracker = Tracker(run.run_id, lambda progress: tell(_masked(progress, secrets)))
+        tracker = Tracker(run.run_id, tell, lambda text: redact(text, secrets))
         facts: dict[str, Any]
         try:
             facts = {"ended": "completed", "output": self._run(run, tracker, secrets)}
@@ -132,8 +132,3 @@ def _sentence(error: BaseException) -> str:
 
 def _stack_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error, limit=-20))
-
-
-def _masked(progress: Progress, secrets: tuple[str, ...]) -> Progress:
-    names = ("task_name", "agent", "tool")
-    return progress.model_copy(update={n: redact(getattr(progress, n), secrets) for n in names})

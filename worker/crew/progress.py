@@ -22,8 +22,11 @@ FLUSH_S = 2.0
 class Tracker:
     """What is known of one run's progress; calls `tell` when it is worth telling."""
 
-    def __init__(self, run_id: str, tell: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, run_id: str, tell: Callable[[Progress], None], mask: Callable[[str], str] = str
+    ) -> None:
         self._now = Progress(run_id=run_id)
+        self._mask = mask
         self._tell = tell
         self._lock = threading.Lock()
         self._told_at = 0.0
@@ -39,15 +42,17 @@ class Tracker:
 
     def task_started(self, name: str, agent: str) -> None:
         """Note that the next task began."""
-        self._change(task=self._now.task + 1, task_name=_short(name), agent=_short(agent), tool="")
+        self._change(
+            task=self._now.task + 1, task_name=self._short(name), agent=self._short(agent), tool=""
+        )
 
     def agent_started(self, agent: str) -> None:
         """Note who is at work."""
-        self._change(agent=_short(agent))
+        self._change(agent=self._short(agent))
 
     def tool_started(self, tool: str) -> None:
         """Note the tool in use."""
-        self._change(tool=_short(tool))
+        self._change(tool=self._short(tool))
 
     def tool_ended(self) -> None:
         """Note that no tool is in use."""
@@ -64,6 +69,10 @@ class Tracker:
             )
             self._now = self._now.model_copy(update={"tokens": tokens})
             self._tell_if(time.monotonic() - self._told_at >= QUIET_S)
+
+    def _short(self, text: str) -> str:
+        # Masked before it is cut, or a credential across the cut would show its head.
+        return self._mask(clean(" ".join(str(text).split())))[:120]
 
     def _change(self, **facts: object) -> None:
         with self._lock:
@@ -127,10 +136,6 @@ def _name_of(event: Any) -> str:
 
 def _agent_of(event: Any) -> str:
     return str(getattr(getattr(event.task, "agent", None), "role", "") or "")
-
-
-def _short(text: str) -> str:
-    return clean(" ".join(str(text).split()))[:120]
 
 
 def _count(value: Any) -> int:

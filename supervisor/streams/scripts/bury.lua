@@ -18,7 +18,7 @@
 --         'lost'        the entry belongs to somebody else now; nothing was done
 local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
 if owner_of(KEYS[1], group, id) ~= consumer then
-  return 'lost'
+  return ARGV[5] ~= '' and redis.call('GET', KEYS[4]) == id and 'buried' or 'lost'
 end
 local count = tonumber(ARGV[10])
 local fields, seen = { 'payload', ARGV[4] }, { payload = true }

@@ -15,7 +15,9 @@
 --         'lost'        the entry belongs to somebody else now; nothing was done
 local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
 if ARGV[4] == '1' and owner_of(KEYS[1], group, id) ~= consumer then
-  return 'lost'
+  -- The marker holds the entry whose result was published: it was ours, and the answer to
+  -- our first call got lost.
+  return redis.call('GET', KEYS[3]) == id and 'finished' or 'lost'
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('XACK', KEYS[1], group, id)

@@ -6,7 +6,8 @@
 -- ARGV[5] -> life of the record (s)   ARGV[6..] -> field, value pairs for the record
 -- Output: 'handed_back'   it is at the end of its stream
 --         'duplicate'     the run has a result already; acknowledged, not run again
---         'trimmed'       pending, but cut off the stream by somebody; acknowledged
+--         'trimmed'       pending, but cut off the stream by somebody; left to finish.lua,
+--                         which acknowledges it with the result
 --         'lost'          the entry belongs to somebody else now; nothing was done
 local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
 if owner_of(KEYS[1], group, id) ~= consumer then
@@ -14,7 +15,6 @@ if owner_of(KEYS[1], group, id) ~= consumer then
 end
 local entries = redis.call('XRANGE', KEYS[1], id, id)
 if #entries == 0 then
-  redis.call('XACK', KEYS[1], group, id)
   return 'trimmed'
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then
