@@ -72,16 +72,25 @@ class Ledger:
             self._wanted.add(slot)
             self._broker.want(slot)
 
-    def stop_wanting(self) -> None:
-        """Take nothing any more. What is on its way will be handed back."""
-        self._wanted -= set(self._broker.unwant())
+    def stop_wanting(self, from_slot: int = 0) -> None:
+        """Take nothing any more for slots from this one on, and give back what waits there.
 
-    def take_facts(self, *, is_leaving: bool) -> list[int]:
-        """Take in what the broker says; return the slots whose lease was lost."""
+        What is on its way to them comes as a Taken, and is handed back then.
+        """
+        self._wanted -= set(self._broker.unwant([s for s in self._wanted if s >= from_slot]))
+        for slot, held in self.in_hand.items():
+            if slot >= from_slot and held.stage is Stage.WAITING:
+                self._settle(slot, verdicts.of_drained(held.entry, held.run_id))
+
+    def take_facts(self, size: int) -> list[int]:
+        """Take in what the broker says; return the slots whose lease was lost.
+
+        `size` is the number of slots that may still begin runs.
+        """
         lost = []
         for fact in self._broker.facts():
             if isinstance(fact, Taken):
-                self._note_taken(fact, is_leaving=is_leaving)
+                self._note_taken(fact, is_wanted=fact.slot < size)
             elif isinstance(fact, Settled):
                 held = self.in_hand.pop(fact.slot)
                 self._journal.settled(held, fact.ending, fact.how)
@@ -137,12 +146,6 @@ class Ledger:
             return
         self._settle(handle.slot, self._verdict_on(death, held, held.request))
 
-    def hand_back_waiting(self) -> None:
-        """Give back what no worker has begun; for the end."""
-        for slot, held in self.in_hand.items():
-            if held.stage is Stage.WAITING:
-                self._settle(slot, verdicts.of_drained(held.entry, held.run_id))
-
     def _verdict_on(self, death: Death, held: InHand, request: Request) -> Ending:
         because, run = death.handle.doomed_because, death.handle.run
         duration_s = time.monotonic() - run.started_at if run else 0.0
@@ -157,7 +160,7 @@ class Ledger:
         how = because or death.corpse.how()
         return verdicts.of_crash(held.entry, request.run_id, how, self._context(death.handle.slot))
 
-    def _note_taken(self, taken: Taken, *, is_leaving: bool) -> None:
+    def _note_taken(self, taken: Taken, *, is_wanted: bool) -> None:
         self._wanted.discard(taken.slot)
         request = parse(taken.entry, self._terms.max_payload_bytes)
         if isinstance(request, Request):
@@ -169,7 +172,7 @@ class Ledger:
             return
         timeout_s = self.catalogue.find(request.plugin).manifest.timeout_s or self._terms.timeout_s
         self.in_hand[taken.slot] = InHand.of(taken, request, timeout_s)
-        if is_leaving:
+        if not is_wanted:
             self._settle(taken.slot, verdicts.of_drained(taken.entry, request.run_id))
 
     def _known(self, request: Request) -> Request | Rejected:

@@ -64,7 +64,7 @@ class Supervisor:
                     self._note_death(death)
                 for handle, because in parts.pool.overdue(self._clock()):  # 4. who must go
                     self._kill(handle, because)
-                for slot in parts.ledger.take_facts(is_leaving=self.phase.is_leaving):
+                for slot in parts.ledger.take_facts(self._taking_size()):
                     self._kill(parts.pool.handles[slot], LEASE_LOST)
                 self._resize()  # 5. who is missing
                 self._assign()  # 6. who is idle
@@ -132,7 +132,7 @@ class Supervisor:
             parts.pool.kill(handle, STOPPING)
         parts.pool.end_zygotes()
         undelivered = await parts.broker.close(FLUSH_S)
-        parts.ledger.take_facts(is_leaving=True)
+        parts.ledger.take_facts(0)
         for entry in undelivered:
             parts.log.error("undelivered", entry=entry, hint="its lease lapses, others reclaim it")
         await parts.http.stop()
@@ -163,6 +163,7 @@ class Supervisor:
             parts.pool.reload(self._clock())
         elif ask in (Ask.MORE, Ask.LESS):
             self._size = max(0, self._size + (1 if ask is Ask.MORE else -1))
+            parts.ledger.stop_wanting(from_slot=self._size)
         elif ask is Ask.SNAPSHOT:
             for worker in parts.snapshot(self.phase)["workers"]:
                 parts.log.info("snapshot", **worker)
@@ -191,6 +192,10 @@ class Supervisor:
         self._parts.pool.kill(handle, because)
         self._parts.journal.worker_killed(handle, because)
 
+    def _taking_size(self) -> int:
+        """Return how many slots may begin runs now."""
+        return 0 if self.phase.is_leaving else self._size
+
     def _resize(self) -> None:
         wanted = 0 if self.phase >= Phase.STOPPING else self._size
         try:
@@ -211,7 +216,7 @@ class Supervisor:
                 now = self._clock()
                 handle.assign(run, now, Deadline(now + timeout_s, timeout_s))
                 parts.readers.flush(handle)
-            if not self.phase.is_leaving and parts.pool.can_take(handle):
+            if handle.slot < self._taking_size() and parts.pool.can_take(handle):
                 parts.ledger.want(handle.slot)
 
     def _leave_if_done(self) -> None:
@@ -222,7 +227,7 @@ class Supervisor:
                 self.phase = Phase.STOPPING
                 parts.wakeups.ring()
         elif self.phase is Phase.STOPPING:
-            parts.ledger.hand_back_waiting()
+            parts.ledger.stop_wanting()
             for handle in list(parts.pool.handles.values()):
                 if handle.state is not State.DOOMED:
                     parts.pool.kill(handle, STOPPING)

@@ -40,7 +40,7 @@ def settle(berth: Berth) -> None:
     os.setsid()
     # Daemons of the crew stay in our tree, where the hard kill finds them (trap O4).
     become_subreaper()
-    _reset_signals()
+    reset_signals()
     _keep_only(berth.socket_fd, berth.log_fd)
     _reseed()
     _move_storage(berth.storage_dir)
@@ -60,8 +60,8 @@ def _wait_for_adoption(supervisor_pid: int) -> None:
         time.sleep(0)
 
 
-def _reset_signals() -> None:
-    """Plugins and libraries may have left handlers in the zygote (trap C3)."""
+def reset_signals() -> None:
+    """Take away the handlers that plugins and libraries left while they were imported (trap C3)."""
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(signum) not in (signal.SIG_DFL, None):
             signal.signal(signum, signal.SIG_DFL)

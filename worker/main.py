@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 import setproctitle
@@ -69,6 +70,7 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
             setproctitle.setproctitle(f"crewpool s{slot} idle")
+            _reap_orphans()
             line.tell(outcome)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the supervisor is gone or let go of us; both mean: leave
@@ -76,6 +78,16 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
         sys.excepthook(*sys.exc_info())
         code = 70
     os._exit(code)
+
+
+def _reap_orphans() -> None:
+    """Collect what a crew started and left, as far as it has ended.
+
+    We are their parent by now, being a subreaper; between runs nobody else waits for them.
+    """
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _title(slot: int, run: Assignment) -> str:

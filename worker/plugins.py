@@ -6,6 +6,7 @@ worker to check the settings of a run against the schema (there, because a hosti
 or a huge list may take long, and only a worker can be killed for it).
 """
 
+import copy
 import json
 import re
 from collections.abc import Mapping
@@ -102,7 +103,7 @@ def check_settings(plugin: Plugin, settings: Mapping[str, Any]) -> dict[str, Any
     visible = without_credentials(settings)
     for key, part in plugin.schema.get("properties", {}).items():
         if isinstance(part, Mapping) and "default" in part:
-            visible.setdefault(key, part["default"])
+            visible.setdefault(key, copy.deepcopy(part["default"]))
     problems: list[str] = []
     for error in Draft202012Validator(plugin.schema).iter_errors(visible):
         where = "/".join(str(step)[:40] for step in error.absolute_path) or "settings"

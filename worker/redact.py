@@ -5,6 +5,7 @@ variables whose name says so. Their values are replaced wherever a text of the c
 the worker: errors, progress, output, log lines.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 MASK = "***"
 # Shorter values ("1", "true", "gpt") would blank out ordinary words.
 SHORTEST = 6
+SHORTEST_LINE = 12
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)", re.IGNORECASE)
 
 
@@ -22,10 +24,11 @@ def without_credentials(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def secrets_of(settings: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values to hide, longest first, so that one never leaves a tail of another."""
-    found = {value for key, value in environ.items() if _SECRET_NAME.search(key)}
+    whole = {value for key, value in environ.items() if _SECRET_NAME.search(key)}
     for key, value in settings.items():
         if key.startswith("_"):
-            found.update(_texts_in(value))
+            whole.update(_texts_in(value))
+    found = {shape for value in whole for shape in _shapes_of(value)}
     return tuple(sorted((s for s in found if len(s) >= SHORTEST), key=len, reverse=True))
 
 
@@ -34,6 +37,15 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
     return text
+
+
+def _shapes_of(value: str) -> Iterable[str]:
+    """Yield a value as it may show up: raw, inside JSON, and, a PEM key say, line by line."""
+    yield value
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    if "\n" in value:
+        yield from (line.strip() for line in value.splitlines() if len(line) >= SHORTEST_LINE)
 
 
 def _texts_in(value: Any) -> Iterable[str]:

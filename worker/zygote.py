@@ -27,7 +27,7 @@ lock_down(os.environ)
 import setproctitle  # noqa: E402  # after the lockdown, like all that follow
 
 from worker import gate, janitor, warmup  # noqa: E402
-from worker.boot import Berth, settle  # noqa: E402
+from worker.boot import Berth, reset_signals, settle  # noqa: E402
 from worker.crew.executor import Executor  # noqa: E402
 from worker.crew.namespace import Namespace  # noqa: E402
 from worker.main import serve  # noqa: E402
@@ -180,7 +180,11 @@ class Zygote:
 
 
 def _ignore_handlers_of_imports() -> None:
-    """We end when the supervisor ends, and by nothing that a library installed."""
+    """We end when the supervisor ends, and by nothing that a library installed.
+
+    A handler for SIGCHLD, for one, would run at each of our own forks.
+    """
+    reset_signals()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
 

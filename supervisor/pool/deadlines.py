@@ -50,4 +50,5 @@ def timeout_text(timeout_s: float) -> str:
     >>> timeout_text(2.0)
     'Workflow exceeded 2s timeout'
     """
-    return f"Workflow exceeded {timeout_s:g}s timeout"
+    length = f"{timeout_s:.3f}".rstrip("0").rstrip(".")
+    return f"Workflow exceeded {length}s timeout"

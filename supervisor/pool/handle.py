@@ -126,18 +126,23 @@ class Handle:
                 return
 
     def note(self, word: Message) -> bool:
-        """Take one report into account; False when it does not fit our state."""
+        """Take one report into account; True when the loop should hear of it.
+
+        What does not fit our state makes the worker faulty. Late progress does not: a thread
+        that a crew left behind may still be talking of the run before.
+        """
         if isinstance(word, Ready) and self.state is State.BOOTING:
             self.state = State.IDLE
             return True
-        if self.run is None or self.state not in (State.BUSY, State.DOOMED):
-            return False
-        if isinstance(word, Progress) and word.run_id == self.run.run_id:
-            self.run.progress = word
-            return True
-        if isinstance(word, Outcome) and word.run_id == self.run.run_id:
+        is_ours = self.run is not None and getattr(word, "run_id", None) == self.run.run_id
+        if isinstance(word, Progress):
+            if self.run is not None and is_ours:
+                self.run.progress = word
+            return is_ours
+        if isinstance(word, Outcome) and self.run is not None and is_ours:
             self.run.outcome = word
             return True
+        self.faulty = f"said {word.kind!r} while {self.state.value}"
         return False
 
     def read_log(self, tell: Callable[[str], None], now: float) -> bool:

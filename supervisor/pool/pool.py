@@ -202,11 +202,11 @@ class Pool:
         reports = []
         while handle.inbox:
             word = handle.inbox.popleft()
-            if not handle.note(word):
-                handle.faulty = f"said {word.kind!r} while {handle.state.value}"
-            elif isinstance(word, Ready):
+            is_news = handle.note(word)
+            if isinstance(word, Ready):
                 self._boot_failures = 0
-            elif isinstance(word, Progress | Outcome):
+                self.spawner.note_worker_ready()
+            elif is_news and isinstance(word, Progress | Outcome):
                 reports.append(Report(handle, word))
         return reports
 

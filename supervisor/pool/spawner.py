@@ -58,6 +58,7 @@ class Zygote:
     started_at: float
     is_ready: bool = False
     is_leaving: bool = False
+    has_served: bool = False
     reason: str = ""
     decoder: Decoder = field(default_factory=Decoder)
     words: deque[Message] = field(default_factory=deque)
@@ -157,11 +158,16 @@ class Spawner:
         old, self.current, self.coming = self.current, zygote, None
         zygote.is_ready = True
         self._generation = zygote.generation
-        self.failures = 0
         if old is not None:
             old.is_leaving = True
             self.leaving.append(old)
         return old
+
+    def note_worker_ready(self) -> None:
+        """Forget failures: a zygote has proved itself with the first worker that boots."""
+        self.failures = 0
+        if self.current is not None:
+            self.current.has_served = True
 
     def note_refused(self, zygote: Zygote, word: Refused) -> None:
         """Remember why it cannot; a zygote that cannot fork any more has to go."""
@@ -179,15 +185,21 @@ class Spawner:
         zygote.reason = refused[-1].reason if refused else zygote.reason or f"it ended with {how}"
         if zygote is self.current:
             self.current = None
+            if not zygote.has_served:
+                self._note_failure(zygote.reason, now)
         elif zygote in self.leaving:
             self.leaving.remove(zygote)
         else:
             self.coming = None
             # A reload that fails is no reason to give up: the old one still serves.
-            self.failures += int(self.current is None)
-            self.last_reason = zygote.reason
-            self._not_before = now + delay_s(self.failures)
+            if self.current is None:
+                self._note_failure(zygote.reason, now)
         return zygote
+
+    def _note_failure(self, reason: str, now: float) -> None:
+        self.failures += 1
+        self.last_reason = reason
+        self._not_before = now + delay_s(self.failures)
 
     def _start(self, generation: int, now: float) -> Zygote:
         ours, theirs = socket.socketpair()

@@ -8,7 +8,7 @@ kept, and done when it is back.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -123,14 +123,13 @@ class Broker:
         self._wanted[slot] = None
         self._something_wanted.set()
 
-    def unwant(self) -> list[int]:
-        """Ask for nothing any more; return the slots that get no answer.
+    def unwant(self, slots: Iterable[int]) -> list[int]:
+        """Ask for nothing any more for these slots; return those that get no answer.
 
         The one whose question is on its way gets one: Taken, or NothingTaken.
         """
-        slots = [slot for slot in self._wanted if slot != self._asking]
-        self._wanted.clear()
-        return slots
+        waiting = [slot for slot in slots if self._wanted.pop(slot, slot) is None]
+        return [slot for slot in waiting if slot != self._asking]
 
     def settle(self, slot: int, ending: Ending) -> None:
         """Ask to end the slot's entry; the answer is a Settled."""
@@ -165,9 +164,7 @@ class Broker:
         with suppress(TimeoutError):
             async with asyncio.timeout(flush_s):
                 await self._all_settled.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
         undelivered = [self.leases[slot].id for slot, _ in self._to_settle if slot in self.leases]
         await self._last_words()
         await self._queue.close()
@@ -267,6 +264,17 @@ class Broker:
     async def _refused(self, what: str, error: RedisError) -> None:
         self.link.note_refused(what, error)
         await asyncio.sleep(RETRY_S)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until all are done: a library that has its answer in the same instant may
+    swallow the cancellation, and the task goes on.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
 def _only_result(ending: Ending) -> Ending:

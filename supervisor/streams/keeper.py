@@ -78,11 +78,12 @@ class Keeper:
             except RedisError as error:
                 self._link.note_refused("keep", error)
                 await asyncio.sleep(RETRY_S)
-            await asyncio.sleep(self._pause_s())
+            if self._link.is_up:
+                await self._link.wait_while_up(self._pause_s())
+            else:
+                await asyncio.sleep(PROBE_S)
 
     def _pause_s(self) -> float:
-        if not self._link.is_up:
-            return PROBE_S
         due = min(self._may_sweep_at, self._renewed_at + self._rhythm.renew_every_s)
         return max(due - time.monotonic(), 0.01)
 
@@ -92,6 +93,8 @@ class Keeper:
         Idle time ran on while Redis was down (trap R10): every lease looks lapsed, and the
         owners are reconnecting just as we are.
         """
+        # Connections that died with the server would each report one more outage.
+        await self._queue.disconnect()
         await check_server(self._queue)
         await self._queue.ensure_groups()
         await self._renew()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from supervisor.errors import RedisAway
 from supervisor.log import Log
@@ -21,6 +22,7 @@ class Link:
         self._ring = ring
         self._log = log
         self._up = asyncio.Event()
+        self._down = asyncio.Event()
         self._down_since: float | None = None
         self._quiet_until: dict[str, float] = {}
 
@@ -33,6 +35,12 @@ class Link:
         """Sleep while Redis is away."""
         await self._up.wait()
 
+    async def wait_while_up(self, most_s: float) -> None:
+        """Sleep, but not into an outage that others notice meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                await self._down.wait()
+
     def note_up(self) -> None:
         """Redis answers, and our leases are renewed: others may go on."""
         if self._down_since is not None:
@@ -41,6 +49,7 @@ class Link:
             self._log.info("redis_back", away_s=away_s)
         self._down_since = None
         self._up.set()
+        self._down.clear()
         self._ring()
 
     def note_refused(self, what: str, error: Exception) -> None:
@@ -59,4 +68,5 @@ class Link:
             self.outages += int(self.is_up)
             self._log.warning("redis_away", error=error.cause, where=error.where)
         self._up.clear()
+        self._down.set()
         self._ring()

@@ -93,6 +93,11 @@ class Queue:
         await self._client.aclose()
         await self._doorbell.aclose()
 
+    async def disconnect(self) -> None:
+        """Drop the connections that nobody is using; the next commands make new ones."""
+        for client in (self._client, self._doorbell):
+            await client.connection_pool.disconnect(inuse_connections=False)
+
     async def ensure_groups(self) -> None:
         """Create streams and groups that are missing, from the first entry on."""
         pairs = [(stream, self.keys.group) for stream in self.keys.request_streams]

@@ -59,6 +59,7 @@ class Executor:
             facts = {"ended": "invalid", "error": str(error)}
         except BaseException as error:  # noqa: BLE001  # SystemExit of a plugin must not end us
             facts = {"ended": "exception", "error": _sentence(error), "stack": _stack_of(error)}
+        tracker.stop()
         for key, most in (("error", MAX_TEXT), ("stack", 4 * MAX_TEXT)):
             facts[key] = clean(redact(facts.get(key, ""), secrets))[-most:]
         return Outcome(

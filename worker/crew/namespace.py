@@ -24,6 +24,7 @@ class Namespace:
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
         self._modules: dict[str, ModuleType] = {}
+        self._added: list[str] = []
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -33,12 +34,15 @@ class Namespace:
         # Looking at all 2,400 modules would cost a fresh worker 40 ms of copied pages.
         sys.modules[MARK] = ModuleType(MARK)
         sys.modules.update(self._modules)
-        sys.path.insert(0, self._folder)
+        common = sys.path[:]
+        sys.path[:0] = [self._folder, *self._added]
         try:
             yield
         finally:
-            if self._folder in sys.path:
-                sys.path.remove(self._folder)
+            # What the plugin put on the path (a vendored folder) is for itself alone.
+            added = [place for place in sys.path if place not in common]
+            self._added = [place for place in added if place != self._folder]
+            sys.path[:] = common
             for name in list(takewhile(MARK.__ne__, reversed(sys.modules))):
                 if self._owns(sys.modules[name]):
                     self._modules[name] = sys.modules.pop(name)

@@ -70,6 +70,11 @@ class Tracker:
             self._now = self._now.model_copy(update={"tokens": tokens})
             self._tell_if(time.monotonic() - self._told_at >= QUIET_S)
 
+    def stop(self) -> None:
+        """Tell nothing any more: the outcome is the last word about a run."""
+        with self._lock:
+            self._tell = _nobody
+
     def _short(self, text: str) -> str:
         # Masked before it is cut, or a credential across the cut would show its head.
         return self._mask(clean(" ".join(str(text).split())))[:120]
@@ -136,6 +141,10 @@ def _name_of(event: Any) -> str:
 
 def _agent_of(event: Any) -> str:
     return str(getattr(getattr(event.task, "agent", None), "role", "") or "")
+
+
+def _nobody(_progress: Progress) -> None:
+    """Listen to a run that is over."""
 
 
 def _count(value: Any) -> int:

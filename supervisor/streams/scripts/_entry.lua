@@ -34,11 +34,13 @@ local function describe(stream, entry, cap, excerpt)
   return { stream, entry[1], payload_bytes, is_whole, fields }
 end
 
--- Write the state of a run into its record; pairs begin at ARGV[from].
+-- Write the state of a run into its record; pairs begin at ARGV[from]. Called last, and with
+-- pcall: a record is for eyes, and scripts do not roll back. An error here, before the XACK,
+-- would make each repeat add one more entry.
 local function note(record, ttl_s, pairs_of, from)
   if #pairs_of < from then
     return
   end
-  redis.call('HSET', record, unpack(pairs_of, from))
-  redis.call('EXPIRE', record, ttl_s)
+  redis.pcall('HSET', record, unpack(pairs_of, from))
+  redis.pcall('EXPIRE', record, ttl_s)
 end

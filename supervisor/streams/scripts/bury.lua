@@ -44,9 +44,11 @@ if ARGV[5] ~= '' then
   else
     redis.call('XADD', KEYS[3], '*', 'payload', ARGV[5], 'published_at', ARGV[6], 'schema_version', ARGV[7])
     redis.call('SET', KEYS[4], id, 'EX', ARGV[8])
-    note(KEYS[5], ARGV[9], ARGV, 11 + count)
   end
 end
 redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('XACK', KEYS[1], group, id)
+if ARGV[5] ~= '' and answer == 'buried' then
+  note(KEYS[5], ARGV[9], ARGV, 11 + count)
+end
 return answer

@@ -25,6 +25,6 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 end
 redis.call('XADD', KEYS[2], '*', 'payload', ARGV[5], 'published_at', ARGV[6], 'schema_version', ARGV[7])
 redis.call('SET', KEYS[3], id, 'EX', ARGV[8])
-note(KEYS[4], ARGV[9], ARGV, 10)
 redis.call('XACK', KEYS[1], group, id)
+note(KEYS[4], ARGV[9], ARGV, 10)
 return 'finished'

@@ -29,6 +29,6 @@ for i = 1, #entries[1][2], 2 do
   end
 end
 redis.call('XADD', KEYS[1], '*', unpack(fields))
-note(KEYS[3], ARGV[5], ARGV, 6)
 redis.call('XACK', KEYS[1], group, id)
+note(KEYS[3], ARGV[5], ARGV, 6)
 return 'handed_back'
