@@ -20,6 +20,9 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from redis import Redis
 
 from supervisor.embedded.server import EmbeddedServer
 
@@ -75,9 +78,7 @@ def moments(log: str) -> dict[str, list[tuple[float, str]]]:
 
 def wait_for(server: EmbeddedServer, results: int) -> list[dict[str, str]]:
     """Wait until that many results stand on the stream; return their payloads."""
-    from redis import Redis  # noqa: PLC0415  # only this program, never the supervisor's tree
-
-    client = Redis.from_url(server.url)
+    client: Any = Redis.from_url(server.url)
     until = time.monotonic() + 30 + results
     while client.xlen("plugin:results") < results:
         if time.monotonic() > until:
@@ -89,8 +90,6 @@ def wait_for(server: EmbeddedServer, results: int) -> list[dict[str, str]]:
 
 def publish(server: EmbeddedServer, rounds: int) -> None:
     """Publish the pairs."""
-    from redis import Redis  # noqa: PLC0415  # see wait_for
-
     client = Redis.from_url(server.url)
     for number in range(rounds):
         for plugin in ("spins", "starts"):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -124,6 +125,10 @@ class Settings(BaseSettings):
         if not re.match(r"(rediss?|unix)://.", url.get_secret_value()):
             # The value is not quoted: it may hold a password.
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        try:
+            _ = urlsplit(url.get_secret_value()).port
+        except ValueError:
+            raise ValueError("has a port that is no number below 65536") from None
         return url
 
     @field_validator(
@@ -158,8 +163,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "renew_every_s must be at most half of lease_s, or one lost renewal loses the lease"
             )
-        if len({self.requests_stream, self.results_stream, self.dead_letters_stream}) < 3:
-            raise ValueError("requests_stream, results_stream and dead_letters_stream must differ")
+        requests = [f"{self.requests_stream}{end}" for end in ("", ":critical", ":high", ":low")]
+        if len({*requests, self.results_stream, self.dead_letters_stream}) < 6:
+            raise ValueError(
+                "requests_stream (with :critical, :high, :low), results_stream and "
+                "dead_letters_stream must differ"
+            )
         return self
 
     @classmethod

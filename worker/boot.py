@@ -29,12 +29,16 @@ class Berth:
     socket_fd: int
     log_fd: int
     supervisor_pid: int
+    intermediate_pid: int
     storage_dir: Path
 
 
 def settle(berth: Berth) -> None:
     """Make a process of its own of the zygote's copy. Leaves by os._exit when orphaned."""
-    _wait_for_adoption(berth.supervisor_pid)
+    # The intermediate parent exits right after our fork. Its pid is told, not asked for: it
+    # may be gone before we look, and the supervisor with it.
+    while os.getppid() == berth.intermediate_pid:
+        time.sleep(0)
     # A session of our own: the terminal's Ctrl-C is the supervisor's business, and a crew
     # that kills its process group must not hit us all.
     os.setsid()
@@ -51,13 +55,6 @@ def settle(berth: Berth) -> None:
         os._exit(0)
     gc.enable()
     setproctitle.setproctitle(f"crewpool s{berth.slot} idle")
-
-
-def _wait_for_adoption(supervisor_pid: int) -> None:
-    """Wait until the intermediate parent is gone; it exits right after our fork."""
-    first = os.getppid()
-    while os.getppid() == first and first != supervisor_pid:
-        time.sleep(0)
 
 
 def reset_signals() -> None:

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -131,8 +132,9 @@ class Zygote:
         if (intermediate := os.fork()) == 0:
             # Nothing may return from here: this is a copy of the zygote with all its frames.
             try:
+                parent = os.getpid()
                 if (worker := os.fork()) == 0:
-                    self._become_worker(order, fds)
+                    self._become_worker(order, fds, parent)
                 os.write(write_end, worker.to_bytes(4, "big"))
             finally:
                 os._exit(0)
@@ -142,10 +144,11 @@ class Zygote:
         os.waitpid(intermediate, 0)
         return pid
 
-    def _become_worker(self, order: Spawn, fds: list[int]) -> NoReturn:
+    def _become_worker(self, order: Spawn, fds: list[int], parent: int) -> NoReturn:
         try:
             storage = Path(self._config.storage_dir) / f"s{order.slot}"
-            settle(Berth(order.slot, fds[0], fds[1], self._config.supervisor_pid, storage))
+            supervisor = self._config.supervisor_pid
+            settle(Berth(order.slot, fds[0], fds[1], supervisor, parent, storage))
             executor = Executor(self._catalogue, self._namespaces, self._config.max_output_bytes)
             serve(order.slot, socket.socket(fileno=fds[0]), executor)
         except BaseException:  # noqa: BLE001  # nothing may return into the zygote's frames
@@ -209,9 +212,14 @@ def main() -> int:
     setproctitle.setproctitle("crewpool zygote")
     # From here on we do listen, and outlive the supervisor long enough to sweep up.
     die_with_parent(0)
-    if os.getppid() == config.supervisor_pid:
-        zygote.serve()
-    janitor.sweep(os.environ.get(janitor.MARKER, ""))
+    try:
+        if os.getppid() == config.supervisor_pid:
+            zygote.serve()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it died while we answered
+    finally:
+        janitor.sweep(os.environ.get(janitor.MARKER, ""))
+        shutil.rmtree(config.storage_dir, ignore_errors=True)
     return 0
 
 

@@ -66,11 +66,16 @@ class EmbeddedServer:
 
     data_dir   where its append-only file lives; without one nothing outlives `stop()`
     programs   which server programs to try, in this order; found by itself if not given
+    port       where it listens; 0 takes a free one
     """
 
     def __init__(
-        self, data_dir: Path | None = None, programs: Sequence[Path] | None = None
+        self,
+        data_dir: Path | None = None,
+        programs: Sequence[Path] | None = None,
+        port: int = 0,
     ) -> None:
+        self._wanted_port = port
         self._data_dir = data_dir
         self._programs = programs
         self._folder: Path | None = None
@@ -161,7 +166,7 @@ class EmbeddedServer:
 
     def _start(self, program: Path, log: BinaryIO) -> None:
         for attempt in range(1, ATTEMPTS + 1):
-            self._port = free_port()
+            self._port = self._wanted_port or free_port()
             # The lock is on the open file, which the child inherits as its output: it is
             # held until the last of us is gone, also after a kill -9 of the supervisor.
             self._child = Child([program, *self._options()], output=log, folder=self._folder)

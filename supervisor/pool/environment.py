@@ -6,8 +6,9 @@ credentials, and a list of what is forbidden is never complete.
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from urllib.parse import unquote, urlsplit
 
-from worker.redact import secrets_of
+from worker.redact import SHORTEST, secrets_of
 
 # Read by the janitor of a zygote whose supervisor died; see worker/janitor.py.
 MARKER = "CREWPOOL_TREE"
@@ -18,12 +19,14 @@ def worker_environment(
 ) -> dict[str, str]:
     """Return the variables for the zygote: those a pattern names, and none with Redis in it."""
     wanted = tuple(patterns)
+    password = unquote(urlsplit(redis_url).password or "")
+    forbidden = [redis_url, *([password] if len(password) >= SHORTEST else [])]
     allowed = {
         name: value
         for name, value in environ.items()
         if any(fnmatchcase(name, pattern) for pattern in wanted)
-        # An application may keep the same URL under a name of its own.
-        and redis_url not in value
+        # An application may keep the same URL, or a part of it, under a name of its own.
+        and not any(part in value for part in forbidden)
         and not name.startswith("REDIS_")
     }
     # setproctitle would otherwise overwrite the block where the marker can be read.

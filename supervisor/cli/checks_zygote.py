@@ -1,0 +1,110 @@
+"""The doctor's look at the fork gate: starts the zygote for real, and kills it again.
+
+Called by doctor.py. The zygote must be killed before its socket is closed: at the end of
+its socket it sweeps up everything that carries its marker, which therefore is one of its own.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from supervisor.cli.findings import Finding, good, problem, warning
+from supervisor.embedded.children import last_lines
+from supervisor.pool.environment import worker_environment
+from supervisor.pool.spawner import ZygotePlan
+from supervisor.settings import Settings
+from worker.errors import FrameInvalid
+from worker.protocol import Decoder, Message, Refused, ZygoteReady
+
+READ_BYTES = 1 << 16
+PREFIX = "crewpool-doctor-"
+CURE = "mend the import; CREWPOOL_PRELOAD names what is imported before the plugins"
+
+
+def of_zygote(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+    """Start it as a supervisor would, and tell what it says."""
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=settings.storage_dir) as folder,
+        tempfile.TemporaryFile("w+b") as log,
+    ):
+        plan = _plan(settings, environ, Path(folder))
+        word = _first_word(plan, log)
+        said = last_lines(log)
+    if isinstance(word, ZygoteReady):
+        told = f"{word.modules} modules imported in {word.import_s:.1f} s, and one thread"
+        return [good("fork gate", told), *_lazy(word)]
+    reason = word.reason if isinstance(word, Refused) else word
+    return [problem("fork gate", f"The zygote cannot start: {reason}", _cure(said))]
+
+
+def _lazy(word: ZygoteReady) -> list[Finding]:
+    return [
+        problem("plugins", f"{name}: {reason}", f"mend the plugin {name}")
+        if "import failed" in reason
+        else warning(
+            "plugins",
+            f"{name} is imported anew in each worker: {reason}",
+            f"let {name} start no thread when it is imported, to start in milliseconds",
+        )
+        for name, reason in word.lazy.items()
+    ]
+
+
+def _cure(said: str) -> str:
+    return f"{CURE}. Its last words:\n{said}" if said else CURE
+
+
+def _plan(settings: Settings, environ: Mapping[str, str], folder: Path) -> ZygotePlan:
+    url = settings.redis_url.get_secret_value()
+    return ZygotePlan(
+        plugin_dir=settings.plugin_dir,
+        storage_dir=folder,
+        environment=worker_environment(environ, settings.worker_env, url, secrets.token_hex(16)),
+        preload=settings.preload,
+        max_output_bytes=settings.max_output_bytes,
+        boot_timeout_s=settings.boot_timeout_s,
+    )
+
+
+def _first_word(plan: ZygotePlan, log: BinaryIO) -> Message | str:
+    """Return what it says first, or why it said nothing."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                plan.command(theirs.fileno()),
+                env=dict(plan.environment),
+                cwd=plan.storage_dir,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            return _read(ours, time.monotonic() + plan.boot_timeout_s)
+        except TimeoutError:
+            return f"it was not ready after {plan.boot_timeout_s:g} s"
+        except FrameInvalid as error:
+            return str(error)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _read(sock: socket.socket, until: float) -> Message | str:
+    decoder = Decoder()
+    while True:
+        sock.settimeout(max(0.001, until - time.monotonic()))
+        data = sock.recv(READ_BYTES)
+        if not data:
+            return "it ended without a word"
+        if words := decoder.feed(data):
+            return words[0]

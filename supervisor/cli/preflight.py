@@ -1,0 +1,87 @@
+"""What can be known to be wrong before a supervisor starts: folders and the port.
+
+Called by run, up, plugins and doctor. Each function returns a Trouble, None when all is
+well, and changes nothing.
+"""
+
+import os
+import socket
+from contextlib import closing
+from typing import NamedTuple
+
+from supervisor.errors import SettingsWrong
+from supervisor.settings import Settings
+from supervisor.streams import inspect
+
+
+class Trouble(NamedTuple):
+    """What is wrong, and what to do about it."""
+
+    said: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.said}; {self.cure}"
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsWrong with every problem that would stop the supervisor."""
+    looks = (redis_url_trouble, plugin_dir_trouble, storage_trouble, port_trouble)
+    if problems := [str(trouble) for look in looks if (trouble := look(settings))]:
+        raise SettingsWrong(problems)
+
+
+def redis_url_trouble(settings: Settings) -> Trouble | None:
+    """Say whether the URL can be one at all."""
+    if inspect.is_url(settings.redis_url.get_secret_value()):
+        return None
+    # Neither quoted nor explained in the parser's words: both may show a password.
+    cure = "mend host, port or options; in a password, write / as %2F, @ as %40, : as %3A"
+    return Trouble("REDIS_URL: is no address that can be connected to", cure)
+
+
+def plugin_dir_trouble(settings: Settings) -> Trouble | None:
+    """Say what is wrong with the plugin folder."""
+    folder = settings.plugin_dir
+    cure = "name the folder that holds the plugins"
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        return Trouble(f"PLUGIN_DIR: {folder.absolute()} {what}", cure)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return Trouble(f"PLUGIN_DIR: {folder.absolute()} may not be read by this user", cure)
+    return None
+
+
+def storage_trouble(settings: Settings) -> Trouble | None:
+    """Say what is wrong with the folder for CrewAI's files."""
+    folder = settings.storage_dir
+    if folder is None or (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        return None
+    what = "may not be written by this user" if folder.is_dir() else "is no folder"
+    return Trouble(f"CREWPOOL_STORAGE_DIR: {folder} {what}", "name a writable one, best on tmpfs")
+
+
+def port_trouble(settings: Settings) -> Trouble | None:
+    """Say why the probes could not be served, by listening for a moment."""
+    host, port = settings.http_host, settings.http_port
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        said = f"CREWPOOL_HTTP_HOST: {host} is no address of this machine ({error.strerror})"
+        return Trouble(said, "127.0.0.1 and 0.0.0.0 always are")
+    for family, kind, protocol, _, address in found:
+        try:
+            with closing(socket.socket(family, kind, protocol)) as probe:
+                # As the server does it: connections that are fading away do no harm.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+                probe.listen(1)
+        except OSError as error:
+            where = f"port {port} of {host or 'all addresses'}"
+            said = f"CREWPOOL_HTTP_PORT: cannot listen on {where} ({error.strerror})"
+            return Trouble(said, "choose another, or 0 for any free one")
+    return None

@@ -1,0 +1,65 @@
+"""Runs a supervisor to its end: what `crewpool run` and `crewpool up` share.
+
+It says what a stranger needs to know, in the grammar of the log, and turns what only shows
+while starting (a server too old, a port taken in the last moment) into bad settings.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable
+
+from supervisor import __version__
+from supervisor.cli import preflight
+from supervisor.errors import RedisTooOld, SettingsWrong
+from supervisor.log import Log, to_stderr
+from supervisor.loop import Supervisor
+from supervisor.settings import Settings, unknown_variables, without_password
+from supervisor.streams.server import NamesNeedOneSlot
+from supervisor.wiring import wire
+
+
+def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
+    """Return the supervisor's exit code. Raises SettingsWrong."""
+    preflight.check(settings)
+    to_stderr(settings.log_level)
+    _introduce(settings)
+    try:
+        return asyncio.run(_run(settings, companions))
+    except (RedisTooOld, NamesNeedOneSlot) as error:
+        raise SettingsWrong([f"REDIS_URL: {error}"]) from None
+    except OSError:
+        # Somebody was faster with the port; anything else is a bug.
+        preflight.check(settings)
+        raise
+
+
+async def _run(settings: Settings, companions: Iterable[int]) -> int:
+    # The parts are made inside the loop that they belong to.
+    return await Supervisor(wire(settings, os.environ, companions)).run()
+
+
+def _introduce(settings: Settings) -> None:
+    log = Log()
+    log.info(
+        "starting",
+        version=__version__,
+        pid=os.getpid(),
+        redis=without_password(settings.redis_url.get_secret_value()),
+        plugin_dir=settings.plugin_dir.resolve(),
+        config=settings.file().resolve() if settings.file().is_file() else None,
+    )
+    if settings.http_port:
+        base = f"http://{settings.http_host}:{settings.http_port}"
+        log.info("probes", live=f"{base}/health/live", ready=f"{base}/health/ready")
+    log.info(
+        "signals",
+        TERM=f"drain up to {settings.drain_s:g}s and hand back the rest",
+        INT="stop now and hand back",
+        QUIT="the same, stacks first",
+        HUP="reload plugins",
+        TTIN="a worker more",
+        TTOU="a worker less",
+        USR1="snapshot to the log",
+    )
+    for name in unknown_variables(os.environ):
+        log.warning("unknown_variable", name=name, hint="misspelt? (crewpool config show)")

@@ -1,0 +1,176 @@
+"""`crewpool submit`: publishes a request as an application would, and may wait for its result."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Self
+
+import typer
+
+from supervisor.cli import failures, outputs, render, request, wording
+from supervisor.cli.options import AsJson
+from supervisor.cli.submitting import Submission, Submitting
+from supervisor.settings import load
+from supervisor.streams.keys import Keys
+from supervisor.streams.publish import stream_of
+from supervisor.streams.wire import LARGEST_USER_ID, Request
+
+HELP = """Ask for a run of a plugin: publish a request on the stream in Redis.
+
+Prints the run's id. With --wait: shows the progress on stderr, and prints what the crew
+wrote on stdout.
+
+\b
+Examples:
+  crewpool submit hello --set name=Ada --wait
+  crewpool submit daily-news-digest --set 'topics=["science"]' --wait
+  crewpool submit daily-news-digest --settings @settings.json --priority high
+  crewpool submit hello --secret _llm_api_key=OPENAI_API_KEY --wait --timeout 60
+\b
+Values of --set:
+  JSON if it parses as JSON, else a text     --set limit=3 --set name=Ada
+  a key that comes twice makes a list        --set topics=science --set topics=art
+  dots lead into objects                     --set mail.to=ada@example.com
+\b
+Exit codes with --wait:
+  0    completed
+  1    failed, with the error on stderr
+  124  no result within --timeout; the run goes on
+  130  stopped by Ctrl-C; the run goes on
+\b
+Redis and the names of the streams come from the settings (REDIS_URL and others, see
+crewpool config show).
+"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+class Priority(StrEnum):
+    """The four streams of requests."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the result is waited for and shown."""
+
+    wait: bool
+    timeout_s: float | None
+    as_json: bool
+
+
+Pairs = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="One setting.")]
+Base = Annotated[str, typer.Option(metavar="@FILE|JSON", help="All settings; @- reads stdin.")]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="_KEY=VARIABLE", help="A credential, from a variable."),
+]
+UserId = Annotated[int, typer.Option(metavar="N", min=0, max=LARGEST_USER_ID, help="For whom.")]
+RunId = Annotated[
+    str, typer.Option(metavar="ID", help="Id of the run; one that is known is not started again.")
+]
+TimeoutS = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="S", min=0.1, help="Longest wait; without, no limit."),
+]
+
+
+@app.command(help=HELP)
+def submit(  # noqa: PLR0913  # an option is a parameter
+    plugin: Annotated[str, typer.Argument(metavar="PLUGIN", help="Its name.")],
+    *,
+    pairs: Pairs = None,
+    settings: Base = "",
+    secrets: Secrets = None,
+    user_id: UserId = 0,
+    run_id: RunId = "",
+    priority: Annotated[Priority, typer.Option(help="Which stream.")] = Priority.NORMAL,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
+    timeout_s: TimeoutS = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish, and wait if asked to."""
+    if timeout_s is not None and not wait:
+        raise failures.UsageWrong("--timeout is the longest --wait", request.HELP)
+    for key in request.credentials_typed(pairs or ()):
+        render.talk(f"{key} stands in your shell's history now; use --secret {key}=VARIABLE")
+    ours = load()
+    body = request.settings_of(settings, pairs or (), secrets or (), os.environ)
+    asked = Request(run_id or str(uuid.uuid4()), plugin, user_id, body)
+    payload = request.payload_of(asked, ours.max_payload_bytes)
+    stream = stream_of(Keys.of(ours), priority)
+    submitting = Submitting(ours, Submission(asked, payload, stream, bool(run_id)), render.talk)
+    try:
+        code = asyncio.run(_carry_out(submitting, asked.run_id, Manner(wait, timeout_s, as_json)))
+    except KeyboardInterrupt:
+        code = _interrupted(submitting, asked.run_id)
+    raise typer.Exit(code)
+
+
+async def _carry_out(submitting: Submitting, run_id: str, manner: Manner) -> int:
+    try:
+        if not manner.wait:
+            entry_id = await submitting.publish()
+            if manner.as_json:
+                render.answer_json({"run_id": run_id, "entry_id": entry_id or None})
+            else:
+                render.answer(run_id)
+            return 0
+        render.talk(f"Run {run_id}")
+        with ProgressLine() as line:
+            result = await submitting.publish_and_wait(manner.timeout_s, line.show)
+    finally:
+        await submitting.close()
+    has_completed = result.get("status") == "completed"
+    if manner.as_json:
+        render.answer_json(result)
+    elif has_completed:
+        outputs.completed(result)
+    if has_completed:
+        render.talk(outputs.closing_line(result), "dim")
+        return 0
+    outputs.failed(result)
+    return failures.FAILED
+
+
+def _interrupted(submitting: Submitting, run_id: str) -> int:
+    if submitting.is_published:
+        told = f"Stopped waiting. Run {run_id} goes on."
+    else:
+        told = f"Stopped before Redis had confirmed run {run_id}."
+    render.failure(told, submitting.again)
+    return failures.INTERRUPTED
+
+
+class ProgressLine:
+    """How a run gets on: one live line on a terminal, else a line for each step."""
+
+    def __init__(self) -> None:
+        self._live = render.status("publishing") if render.talks_to_terminal() else None
+        self._last: object = None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, facts: Mapping[str, str], text: str) -> None:
+        """Tell where the run is."""
+        if self._live:
+            self._live.update(render.one_line(text))
+            return
+        step = (*wording.steps(facts), text if not facts.get("state") else "")
+        if step != self._last:
+            self._last = step
+            render.talk(text)

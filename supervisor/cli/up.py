@@ -1,0 +1,140 @@
+"""`crewpool up`: a supervisor on a machine without services or keys.
+
+Starts a server of its own where none is named, and the offline model where no provider's
+key is found, and stops what it started, however it ends.
+"""
+
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from supervisor import __version__
+from supervisor.cli import preflight, render
+from supervisor.cli.companions import DEFAULT_PORT, free_or_default_port
+from supervisor.cli.failures import UsageWrong, run_exit_codes
+from supervisor.cli.serving import serve
+from supervisor.embedded.offline_model import OfflineModel, provider_key_in
+from supervisor.embedded.server import EmbeddedServer
+from supervisor.settings import Settings, load, origins, without_password
+from worker.plugins import discover
+
+HELP = f"""Run a supervisor on this machine, with what it needs: a Redis-compatible server of its
+own, and the offline model if no provider's key is in the environment.
+
+With REDIS_URL set (or redis_url in crewpool.toml) it uses that server instead. The offline
+model is no language model: it answers by extracting from what a crew gives it.
+
+\b
+Examples:
+  crewpool up
+  crewpool up --data ./data                    keeps requests and results
+  OPENAI_API_KEY=… crewpool up                 a real model
+  CREWPOOL_WORKERS=4 crewpool up --redis-port 0
+\b
+Settings and signals are those of crewpool run; Ctrl-C stops now.
+{run_exit_codes("1   the server or the offline model did not start")}"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(help=HELP)
+def up(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the server's data here; default: nothing is kept."),
+    ] = None,
+    redis_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help=f"Port of the server; default: {DEFAULT_PORT} if it is free; 0: any.",
+        ),
+    ] = None,
+) -> None:
+    """Be the supervisor, among companions."""
+    settings = load()
+    origin = next(row.origin for row in origins(settings) if row.name == "redis_url")
+    if origin != "default" and (data is not None or redis_port is not None):
+        told = f"--data and --redis-port are for a server of our own, but {_named(origin)}"
+        raise UsageWrong(told, "the same without them, or without REDIS_URL")
+    preflight.check(settings)
+    with ExitStack() as started:
+        signal.signal(signal.SIGTERM, _leave)
+        render.talk(f"crewpool {__version__}", "bold")
+        companions = [
+            *(_start_server(started, data, redis_port) if origin == "default" else []),
+            *_start_model(started),
+        ]
+        settings = load()
+        _introduce(settings, origin)
+        # The first to run at the end: nothing may disturb the stopping of the others.
+        started.callback(_ignore_signals)
+        code = serve(settings, companions)
+    raise typer.Exit(code)
+
+
+def _start_server(started: ExitStack, data: Path | None, port: int | None) -> list[int]:
+    server = started.enter_context(EmbeddedServer(data, port=free_or_default_port(port)))
+    os.environ["REDIS_URL"] = server.url
+    kept = f"its data is kept in {data.absolute()}" if data else "its data goes when it ends"
+    render.fact("Redis", f"{server.url}  our own; {kept}")
+    if port is None and server.port != DEFAULT_PORT:
+        render.fact("", f"port {DEFAULT_PORT} is taken by another program")
+    return [server.pid] if server.pid else []
+
+
+def _start_model(started: ExitStack) -> list[int]:
+    if (variable := provider_key_in(os.environ)) is not None:
+        render.fact("Model", f"the real one: {variable} is set")
+        return []
+    model = started.enter_context(OfflineModel())
+    os.environ.update(model.environment())
+    render.fact("Model", "offline: no provider's key was found")
+    render.fact("", "It is no language model: it answers by extracting from what it is given.")
+    render.fact("", "For a real one: OPENAI_API_KEY=… crewpool up")
+    return [model.pid] if model.pid else []
+
+
+def _introduce(settings: Settings, origin: str) -> None:
+    url = settings.redis_url.get_secret_value()
+    if origin != "default":
+        render.fact("Redis", f"{without_password(url)}  not our own: {_named(origin)}")
+    found = discover(settings.plugin_dir)
+    render.fact("Plugins", ", ".join(found.plugins) or f"none in {settings.plugin_dir.resolve()}")
+    for name, reason in found.broken.items():
+        render.fact("", f"{name} is broken: {reason}")
+    if settings.http_port:
+        render.fact("Probes", f"http://{settings.http_host}:{settings.http_port}/health/ready")
+    is_usual = url == Settings.model_fields["redis_url"].default.get_secret_value()
+    where = "" if is_usual or origin != "default" else f"REDIS_URL={url} "
+    render.talk()
+    render.talk("In another terminal:")
+    if found.plugins:
+        name = "hello" if "hello" in found.plugins else next(iter(found.plugins))
+        render.command(f"{where}crewpool submit {name} --wait")
+    render.command(f"{where}crewpool workers")
+    render.talk("Ctrl-C stops at once and hands runs back; TERM lets them finish.")
+    render.talk()
+
+
+def _named(origin: str) -> str:
+    return "REDIS_URL is set" if origin == "environment" else f"{origin} names redis_url"
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End before the supervisor's own handlers stand; what was started is stopped."""
+    sys.exit(128 + number)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

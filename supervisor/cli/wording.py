@@ -1,0 +1,73 @@
+"""How a run is told in a few words: for `submit --wait`, `workers` and `demo`.
+
+Pure functions over run records (texts) and snapshots (numbers), which share their keys.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+ENDED = ("completed", "failed")
+PENDING = "pending"
+
+
+def phase(facts: Mapping[str, Any]) -> str:
+    """Say where a crew is.
+
+    >>> phase({"task": "2", "tasks": 3, "agent": "Digest writer", "tool": ""})
+    'task 2/3 Digest writer'
+    """
+    task, tasks = number(facts, "task"), number(facts, "tasks")
+    agent, tool = facts.get("agent"), facts.get("tool")
+    # Task 0 is before the first: what is to be done is known, and nothing has begun.
+    parts = [f"task {task:.0f}/{tasks:.0f}" if task else f"{tasks:.0f} tasks"] if tasks else []
+    parts += [str(agent)] if agent else []
+    parts += [f"({tool})"] if tool else []
+    return " ".join(parts)
+
+
+def running_s(facts: Mapping[str, Any]) -> float:
+    """Return how long a run has run, or had run when it ended."""
+    started = number(facts, "started_at")
+    until = number(facts, "ended_at") or time.time()
+    return max(0.0, until - started) if started else 0.0
+
+
+def number(facts: Mapping[str, Any], key: str) -> float:
+    """Return a figure of a record, 0 when it is not there or is none."""
+    try:
+        return float(facts.get(key) or 0)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def line(facts: Mapping[str, Any]) -> str:
+    """Return all that is worth knowing of a run in one line."""
+    parts = [str(facts.get("state") or PENDING), *_attempt(facts)]
+    if facts.get("state") == "running":
+        limit = number(facts, "timeout_s")
+        parts += [p for p in (phase(facts), _tokens(facts)) if p]
+        parts.append(f"{running_s(facts):.0f}s" + (f" of {limit:g}s" if limit else ""))
+    elif because := facts.get("handed_back_because"):
+        parts.append(f"handed back: {because}")
+    return " · ".join(parts)
+
+
+def steps(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what must change for a new line to be worth it where lines cannot be redrawn."""
+    return str(facts.get("state") or PENDING), phase(facts)
+
+
+def told_tokens(count: float) -> str:
+    """Return a count of tokens as it stands in tables."""
+    return f"{count:,.0f}" if count else ""
+
+
+def _tokens(facts: Mapping[str, Any]) -> str:
+    count = number(facts, "tokens")
+    return f"{count:,.0f} tokens" if count else ""
+
+
+def _attempt(facts: Mapping[str, Any]) -> list[str]:
+    attempt = number(facts, "attempt")
+    return [f"attempt {attempt:.0f}"] if attempt > 1 else []

@@ -1,0 +1,95 @@
+"""`crewpool workers`: what every slot of every supervisor is doing, from their heartbeats."""
+
+import time
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from supervisor.cli import render, wording
+from supervisor.cli.options import AsJson, with_queue
+from supervisor.settings import load, without_password
+from supervisor.streams import inspect
+
+# A supervisor that was killed and replaced is news for a day, not for ever.
+REMEMBERED_S = 86_400.0
+
+HELP = """Show what the workers of all supervisors on this Redis are doing.
+
+Supervisors tell it in a heartbeat every 2 s. One that stopped beating without having said
+goodbye is shown as dead, for a day.
+
+\b
+Examples:
+  crewpool workers
+  crewpool workers --json | jq '.[].workers[] | select(.state == "busy") | .run'
+\b
+Redis: REDIS_URL (see crewpool config show).
+"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(help=HELP)
+def workers(*, as_json: AsJson = False) -> None:
+    """Show all slots."""
+    settings = load()
+    since = time.time() - REMEMBERED_S
+    seen = with_queue(lambda queue: inspect.hosts(queue, since), settings)
+    if as_json:
+        render.answer_json([_as_data(host) for host in seen])
+        return
+    for host in seen:
+        _show(host)
+    if not any(host.snapshot for host in seen):
+        where = without_password(settings.redis_url.get_secret_value())
+        render.talk(f"No supervisor is alive on {where}. Next: crewpool up, or crewpool run")
+
+
+def _as_data(host: inspect.HostSeen) -> dict[str, Any]:
+    if host.snapshot is None:
+        return {"host": host.host, "state": "dead", "last_beat_at": host.beat_at, "workers": []}
+    return {"state": "alive", "last_beat_at": host.beat_at, **host.snapshot}
+
+
+def _show(host: inspect.HostSeen) -> None:
+    if host.snapshot is None:
+        ago = render.seconds(time.time() - host.beat_at)
+        render.answer(f"{host.host}  dead, last seen {ago} ago", "red")
+        render.answer()
+        return
+    facts = host.snapshot
+    slots = facts.get("workers") or []
+    busy = sum(slot.get("state") == "busy" for slot in slots)
+    up = render.seconds(time.time() - wording.number(facts, "started_at"))
+    title = f"{host.host}  {facts.get('phase')}, {busy} of {len(slots)} busy"
+    render.answer(f"{title}, pid {facts.get('pid')}, {facts.get('version')}, up {up}", "bold")
+    render.show(_slots(slots))
+    render.answer()
+
+
+def _slots(slots: list[dict[str, Any]]) -> Table:
+    figures = ("PID", "SECONDS", "CPU", "MEMORY", "RUNS")
+    table = render.table(
+        *("SLOT", "STATE", "PID", "RUN", "PLUGIN", "PHASE", "SECONDS", "CPU", "MEMORY", "RUNS"),
+        right=figures,
+        cut=("RUN", "PLUGIN", "PHASE"),
+    )
+    for slot in slots:
+        seconds = ""
+        if slot.get("run"):
+            limit = wording.number(slot, "timeout_s")
+            seconds = f"{wording.number(slot, 'seconds'):.0f} of {limit:g}"
+        table.add_row(
+            f"s{slot.get('slot')}",
+            str(slot.get("state")),
+            str(slot.get("pid") or ""),
+            render.one_line(str(slot.get("run") or "")),
+            render.one_line(str(slot.get("plugin") or "")),
+            render.one_line(wording.phase(slot)),
+            seconds,
+            f"{wording.number(slot, 'cpu_percent'):.0f}%",
+            render.size(wording.number(slot, "rss_bytes")),
+            str(slot.get("runs", 0)),
+        )
+    return table

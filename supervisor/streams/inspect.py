@@ -1,0 +1,266 @@
+"""Looks at what stands in Redis without changing it: for commands, never for the loop.
+
+Supervisors by their heartbeats, the record of a run, results without taking them from the
+application's group, backlogs, and which commands the server permits us.
+"""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from supervisor.streams.connection import answering, connect
+from supervisor.streams.keys import Keys
+from supervisor.streams.queue import Queue
+from supervisor.streams.script_loader import decoded
+from supervisor.streams.server import ServerFacts, facts_of
+from worker.errors import CrewpoolError
+
+FIRST = "0-0"
+PAGE = 20
+# How far back a result is looked for before it counts as gone.
+MOST_LOOKED_AT = 5000
+
+
+class Refused(CrewpoolError):  # noqa: N818  # named for what happened
+    """Redis is there and says no: a permission, a password, its memory."""
+
+    def __init__(self, what: str, error: RedisError) -> None:
+        self.what = what
+        self.is_permission = isinstance(error, NoPermissionError)
+        super().__init__(f"Redis refused {what}: {str(error)[:300]}")
+
+
+@dataclass(frozen=True)
+class HostSeen:
+    """A supervisor as its heartbeats tell. `snapshot` is None when they have stopped."""
+
+    host: str
+    beat_at: float
+    snapshot: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class StreamSeen:
+    """A stream and the group that we care about; `pending` is None without that group."""
+
+    stream: str
+    group: str
+    exists: bool
+    length: int = 0
+    pending: int | None = None
+
+
+class Results:
+    """Reads the results as they come, beside the group and not as a part of it.
+
+    It has a connection of its own, because it blocks (trap R2).
+    """
+
+    def __init__(self, url: str, stream: str, block_s: float) -> None:
+        self._stream = stream
+        self._block_ms = max(1, int(block_s * 1000))
+        self._client = connect(url, blocks_s=block_s, name="crewpool-results")
+        self._after = FIRST
+
+    async def start_here(self) -> None:
+        """Leave out all that stands in the stream by now."""
+        async with _looking(self._client, f"XINFO STREAM {self._stream}"):
+            try:
+                facts = decoded(await self._client.xinfo_stream(self._stream))
+            except ResponseError as error:
+                if "no such key" not in str(error):
+                    raise
+                return
+        self._after = facts["last-generated-id"]
+
+    async def next(self) -> list[dict[str, Any]]:
+        """Return what came since the last call; waits a moment when nothing did."""
+        async with _looking(self._client, f"XREAD {self._stream}"):
+            answer = await self._client.xread(
+                {self._stream: self._after}, count=PAGE, block=self._block_ms
+            )
+        entries = _entries_in(answer)
+        if entries:
+            self._after = entries[-1][0]
+        return _payloads(entries)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+
+def is_url(url: str) -> bool:
+    """Whether a client can be made of it. Nothing is asked, and nothing is connected."""
+    try:
+        # The options of a URL are looked at no earlier than by a connection.
+        connect(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
+    except (ValueError, TypeError, AttributeError):
+        return False
+    return True
+
+
+async def server(queue: Queue) -> ServerFacts:
+    """Return what the server says of itself."""
+    async with _looking(queue.client, "INFO"):
+        return await facts_of(queue)
+
+
+async def hosts(queue: Queue, since: float = 0.0) -> list[HostSeen]:
+    """Return the supervisors that beat since then, the newest first; the dead ones too."""
+    keys, client = queue.keys, queue.client
+    async with _looking(client, f"ZRANGE {keys.hosts}"):
+        beats = decoded(await client.zrange(keys.hosts, 0, -1, withscores=True))
+        recent = [(name, float(at)) for name, at in reversed(beats) if float(at) >= since]
+        texts = [decoded(await client.get(keys.host(name))) for name, _ in recent]
+    return [
+        HostSeen(name, at, json.loads(text) if text else None)
+        for (name, at), text in zip(recent, texts, strict=True)
+    ]
+
+
+async def record(queue: Queue, run_id: str) -> dict[str, str]:
+    """Return what is known of a run; empty when nothing is."""
+    key = queue.keys.record(run_id)
+    async with _looking(queue.client, f"HGETALL {key}"):
+        return dict(decoded(await queue.client.hgetall(key)))
+
+
+async def has_result(queue: Queue, run_id: str) -> bool:
+    """Whether the run has had its one result."""
+    key = queue.keys.done(run_id)
+    async with _looking(queue.client, f"EXISTS {key}"):
+        return bool(await queue.client.exists(key))
+
+
+async def find_result(queue: Queue, run_id: str) -> dict[str, Any] | None:
+    """Look for a run's result, from the newest back; None when it is not there any more."""
+    stream, newest, seen = queue.keys.results, "+", 0
+    while seen < MOST_LOOKED_AT:
+        async with _looking(queue.client, f"XREVRANGE {stream}"):
+            page = decoded(await queue.client.xrevrange(stream, max=newest, count=PAGE))
+        for payload in _payloads(page):
+            if payload.get("plugin_run_id") == run_id:
+                return payload
+        if len(page) < PAGE:
+            return None
+        newest, seen = f"({page[-1][0]}", seen + len(page)
+    return None
+
+
+async def streams(queue: Queue) -> list[StreamSeen]:
+    """Return all streams with the group that reads them, whether they exist or not."""
+    keys = queue.keys
+    pairs = [(stream, keys.group) for stream in keys.request_streams]
+    return [
+        await _stream(queue, stream, group)
+        for stream, group in [*pairs, (keys.results, keys.results_group)]
+    ]
+
+
+async def denied(queue: Queue) -> list[str]:
+    """Try each command that a supervisor needs; return what the server says no to.
+
+    Permissions are checked before a command looks at its key, so a key that is not there
+    tells as much as one that is, and nothing is changed.
+    """
+    refusals = []
+    for words in _harmless(queue.keys):
+        try:
+            async with answering(queue.client):
+                await queue.client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py
+        except ResponseError as error:
+            # Every other error (no such key, NOGROUP) comes after the permission.
+            if isinstance(error, NoPermissionError) or "ACL failure in script" in str(error):
+                refusals.append(" ".join(map(str, words[:2])))
+    return refusals
+
+
+def _harmless(keys: Keys) -> list[tuple[str | int, ...]]:
+    """Return every command of the supervisor in a form that changes nothing."""
+    probe, group = keys.record("crewpool-doctor"), keys.group
+    all_keys = [*keys.request_streams, keys.results, keys.dead_letters]
+    all_keys += [keys.done("crewpool-doctor"), probe, keys.host("crewpool-doctor"), keys.hosts]
+    # XACK writes, so it asks for the permission to write; 0-0 is never pending.
+    acks: list[tuple[str | int, ...]] = [
+        ("XACK", stream, group, FIRST)
+        for stream in (*keys.request_streams, keys.results, keys.dead_letters)
+    ]
+    return [
+        *acks,
+        ("EVAL", "return 'on all names'", len(all_keys), *all_keys),
+        ("EVALSHA", "0" * 40, 0),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("INFO", "server"),
+        ("TIME",),
+        ("XADD", probe, "NOMKSTREAM", "*", "probe", "1"),
+        ("XREADGROUP", "GROUP", group, "doctor", "STREAMS", probe, ">"),
+        ("XREAD", "COUNT", 1, "STREAMS", probe, FIRST),
+        ("XCLAIM", probe, group, "doctor", 0, FIRST, "JUSTID"),
+        ("XAUTOCLAIM", probe, group, "doctor", 0, FIRST),
+        ("XPENDING", probe, group),
+        ("XRANGE", probe, "-", "+"),
+        ("XINFO", "GROUPS", probe),
+        ("XINFO", "CONSUMERS", probe, group),
+        ("XGROUP", "CREATE", probe, group, "0"),
+        ("XGROUP", "DELCONSUMER", probe, group, "doctor"),
+        ("SET", probe, "1", "XX", "EX", 1),
+        ("GET", probe),
+        ("EXISTS", probe),
+        ("HSET", probe, "probe", "1"),
+        ("HGETALL", probe),
+        ("EXPIRE", probe, 1),
+        ("DEL", probe),
+        ("ZADD", keys.hosts, "XX", "0", "crewpool-doctor"),
+        ("ZREM", keys.hosts, "crewpool-doctor"),
+        ("ZRANGE", keys.hosts, 0, 0),
+    ]
+
+
+async def _stream(queue: Queue, stream: str, group: str) -> StreamSeen:
+    async with _looking(queue.client, f"XINFO GROUPS {stream}"):
+        try:
+            groups = decoded(await queue.client.xinfo_groups(stream))
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return StreamSeen(stream, group, exists=False)
+        length = int(await queue.client.xlen(stream))
+    pending = next((int(g["pending"]) for g in groups if g["name"] == group), None)
+    return StreamSeen(stream, group, exists=True, length=length, pending=pending)
+
+
+@asynccontextmanager
+async def _looking(client: Redis, what: str) -> AsyncIterator[None]:
+    """Turn a server that is away into RedisAway, and one that says no into Refused."""
+    try:
+        async with answering(client):
+            yield
+    except RedisError as error:
+        raise Refused(what, error) from None
+
+
+def _entries_in(answer: Any) -> list[Any]:
+    """Return the entries of an XREAD: RESP2 answers with pairs, RESP3 with a dictionary."""
+    if isinstance(answer, dict):
+        pages = [page for several in answer.values() for page in several]
+    else:
+        pages = [page for _, page in answer or ()]
+    return list(decoded([entry for page in pages for entry in page]))
+
+
+def _payloads(entries: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the results among the entries; anybody may have written anything else."""
+    found = []
+    for _, fields in entries:
+        try:
+            payload = json.loads(fields["payload"])
+        except (KeyError, TypeError, ValueError, RecursionError):
+            continue
+        if isinstance(payload, dict):
+            found.append(payload)
+    return found
