@@ -1,0 +1,77 @@
+"""Ending a whole tree of real processes, from outside of any supervisor."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from supervisor.pool.hardkill import children_of, descendants, kill_tree
+from tests.support.linux import is_alive
+from tests.support.waiting import wait_until
+
+# A root that is a subreaper, as workers are, with a child, a daemon and a process in between.
+ROOT = """
+import ctypes, os, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60 & wait"])
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def root():
+    with subprocess.Popen([sys.executable, "-c", ROOT], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+def test_everything_below_is_found_also_what_daemonized(root):
+    below = wait_until(lambda: len(found := descendants(root.pid)) == 4 and found)
+
+    assert root.pid not in below
+    assert children_of(root.pid) < below
+    assert len(children_of(root.pid)) == 2
+
+
+def test_everything_is_killed_and_nothing_else(root):
+    below = wait_until(lambda: len(found := descendants(root.pid)) == 4 and found)
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        assert kill_tree(root.pid) == 5
+
+        wait_until(lambda: not any(map(is_alive, [root.pid, *below])))
+        assert is_alive(bystander.pid)
+        bystander.kill()
+
+
+def test_what_is_stopped_is_killed_too(root):
+    for pid in descendants(root.pid):
+        os.kill(pid, 19)
+
+    kill_tree(root.pid)
+
+    wait_until(lambda: not is_alive(root.pid))
+
+
+def test_a_process_that_is_gone_is_no_error(root):
+    root.kill()
+    root.wait()
+
+    assert descendants(root.pid) == set()
+    assert kill_tree(root.pid) == 1
+
+
+def test_a_name_that_looks_like_a_status_line_misleads_nobody(tmp_path):
+    program = tmp_path / ") S 1 ("
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"]) as process:
+        assert process.pid in children_of(os.getpid())
+        process.kill()

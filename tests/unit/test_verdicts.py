@@ -1,0 +1,125 @@
+"""What becomes of a run, from facts alone."""
+
+import json
+
+import pytest
+
+from supervisor import verdicts
+from supervisor.streams.endings import Bury, Finish, HandBack
+from supervisor.streams.wire import Entry, Rejected, Request
+from supervisor.verdicts import Context
+from worker.protocol import Outcome, Tokens
+
+CONTEXT = Context("host.s0", max_attempts=3)
+BODY = {"plugin_run_id": "r-1", "plugin_name": "echoes", "user_id": 1}
+REQUEST = Request("r-1", "echoes", 1, {"_llm_api_key": "sk-0123456789"})
+
+
+def entry(attempt=1, payload=None, owner=""):
+    fields = {"payload": json.dumps(BODY) if payload is None else payload, "attempt": str(attempt)}
+    return Entry("plugin:requests", "1-1", fields, 10, owner=owner)
+
+
+def test_a_completed_run_is_published():
+    outcome = Outcome(run_id="r-1", ended="completed", output='{"a":1}')
+
+    ending = verdicts.of_outcome(entry(), outcome, {"attempt": 1}, CONTEXT)
+
+    assert isinstance(ending, Finish)
+    assert (ending.result.status, ending.result.output) == ("completed", '{"a":1}')
+
+
+def test_an_exception_is_published_and_not_tried_again():
+    outcome = Outcome(run_id="r-1", ended="exception", error="ValueError: x", stack="secret stack")
+
+    ending = verdicts.of_outcome(entry(), outcome, {}, CONTEXT)
+
+    assert isinstance(ending, Finish)
+    assert (ending.result.status, ending.result.error) == ("failed", "ValueError: x")
+    assert "stack" not in ending.result.payload()
+
+
+def test_settings_that_do_not_fit_are_buried():
+    outcome = Outcome(run_id="r-1", ended="invalid", error="topics is required")
+
+    ending = verdicts.of_outcome(entry(), outcome, {}, CONTEXT)
+
+    assert isinstance(ending, Bury)
+    assert ending.letter.facts["reason"] == "invalid"
+    assert ending.result.error == "topics is required"
+
+
+def test_an_overrun_is_published_with_the_text_of_the_contract():
+    ending = verdicts.of_timeout("r-1", 2.0, {})
+
+    assert isinstance(ending, Finish)
+    assert ending.result.error == "Workflow exceeded 2s timeout"
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_crash_is_tried_again_while_attempts_are_left(attempt):
+    ending = verdicts.of_crash(entry(attempt), "r-1", "SIGSEGV", CONTEXT)
+
+    assert ending == HandBack("r-1", attempt + 1, "crash: SIGSEGV")
+
+
+@pytest.mark.parametrize("attempt", [3, 4, 99])
+def test_the_last_crash_is_buried(attempt):
+    ending = verdicts.of_crash(entry(attempt), "r-1", "exit 1", CONTEXT)
+
+    assert isinstance(ending, Bury)
+    assert ending.letter.facts["class"] == "crash"
+    assert ending.letter.facts["attempts"] == str(attempt)
+    assert "exit 1" in ending.result.error
+
+
+def test_stopping_us_burns_no_attempt():
+    for attempt in (1, 3, 7):
+        assert verdicts.of_drained(entry(attempt), "r-1") == HandBack("r-1", attempt, "drain")
+
+
+def test_a_lapsed_run_is_handed_back_with_who_went_silent():
+    ending = verdicts.of_lapsed(entry(1, owner="dead.s0"), 1000, CONTEXT)
+
+    assert (ending.run_id, ending.attempt) == ("r-1", 2)
+    assert "dead.s0" in ending.because
+
+
+def test_a_run_that_was_lost_too_often_is_buried():
+    ending = verdicts.of_lapsed(entry(3, owner="dead.s0"), 1000, CONTEXT)
+
+    assert isinstance(ending, Bury)
+    assert (ending.letter.facts["class"], ending.letter.facts["worker"]) == ("lost", "dead.s0")
+
+
+def test_bad_input_that_lapsed_is_buried_at_once():
+    ending = verdicts.of_lapsed(entry(1, payload="{"), 1000, CONTEXT)
+
+    assert isinstance(ending, Bury)
+    assert ending.result is None
+
+
+def test_where_no_run_can_be_named_there_is_no_result():
+    ending = verdicts.of_rejected(entry(), Rejected("not_json", "bad"), CONTEXT)
+
+    assert (ending.result, ending.run_id) == (None, "")
+
+
+def test_an_error_of_megabytes_is_cut_in_the_letter():
+    rejected = Rejected("not_json", "x" * 1_000_000, "r-1")
+
+    assert len(verdicts.of_rejected(entry(), rejected, CONTEXT).letter.facts["last_error"]) <= 2000
+
+
+def test_extras_hold_nothing_of_the_settings():
+    meta = verdicts.meta_of(
+        REQUEST, 2, {"worker": "host.s0"}, Tokens(prompt=1, completion=2, calls=3)
+    )
+
+    assert meta == {
+        "plugin": "echoes",
+        "attempt": 2,
+        "worker": "host.s0",
+        "tokens": {"prompt": 1, "completion": 2},
+        "llm_calls": 3,
+    }
