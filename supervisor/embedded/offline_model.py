@@ -12,10 +12,10 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
 from supervisor.embedded.children import Child, last_lines
+from supervisor.embedded.companion import Companion
 from worker.errors import CrewpoolError
 
 HOST = "127.0.0.1"
@@ -81,27 +81,17 @@ def provider_key_in(environ: Mapping[str, str]) -> str | None:
     )
 
 
-class OfflineModel:
+class OfflineModel(Companion):
     """The offline model in a process of its own. `stop()` is safe to repeat."""
 
     def __init__(self) -> None:
-        self._child: Child | None = None
+        super().__init__()
         self._log: BinaryIO | None = None
-        self._port = 0
 
     @property
     def url(self) -> str:
         """The base URL for clients of OpenAI; valid between `start()` and `stop()`."""
         return f"http://{HOST}:{self._port}/v1"
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, None when it was not started."""
-        return self._child.pid if self._child else None
-
-    def is_alive(self) -> bool:
-        """Say whether its process runs."""
-        return self._child is not None and self._child.is_alive()
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises OfflineModelFailed."""
@@ -145,18 +135,6 @@ class OfflineModel:
         for name in ("NO_PROXY", "no_proxy"):
             variables[name] = ",".join(filter(None, (given.get(name), HOST)))
         return variables
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _launched(self, log: BinaryIO) -> Child:
         # We listen before it runs: no port can be lost to somebody else in between.

@@ -15,10 +15,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from supervisor.embedded.children import Child, last_lines
+from supervisor.embedded.companion import Companion
 from worker.errors import CrewpoolError
 
 HOST = "127.0.0.1"
@@ -61,7 +61,7 @@ class DataFolderInUse(CrewpoolError):  # noqa: N818  # named for what happened
         )
 
 
-class EmbeddedServer:
+class EmbeddedServer(Companion):
     """One server. `start()` returns when it answers; `stop()` is safe to repeat.
 
     data_dir   where its append-only file lives; without one nothing outlives `stop()`
@@ -75,32 +75,17 @@ class EmbeddedServer:
         programs: Sequence[Path] | None = None,
         port: int = 0,
     ) -> None:
+        super().__init__()
         self._wanted_port = port
         self._data_dir = data_dir
         self._programs = programs
         self._folder: Path | None = None
         self._log: BinaryIO | None = None
-        self._child: Child | None = None
-        self._port = 0
 
     @property
     def url(self) -> str:
         """The address for clients; valid between `start()` and `stop()`."""
         return f"redis://{HOST}:{self._port}/0"
-
-    @property
-    def port(self) -> int:
-        """The port on 127.0.0.1; 0 before `start()`."""
-        return self._port
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the server, None when it was not started."""
-        return self._child.pid if self._child else None
-
-    def is_alive(self) -> bool:
-        """Say whether the server's process runs."""
-        return self._child is not None and self._child.is_alive()
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises NoServerProgram, ServerFailed."""
@@ -126,18 +111,6 @@ class EmbeddedServer:
         if self._folder is not None and self._data_dir is None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _open_folder(self) -> BinaryIO:
         if self._data_dir is None:
