@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from supervisor.pool.deadlines import timeout_text
 from supervisor.streams.endings import Bury, DeadLetter, Ending, Finish, HandBack
 from supervisor.streams.wire import Entry, Rejected, Request, Result, parse, safe_payload
@@ -35,8 +37,13 @@ def of_outcome(entry: Entry, outcome: Outcome, meta: dict[str, Any], context: Co
     """Publish what the worker reported; input that does not fit its plugin is buried."""
     if outcome.ended == "invalid":
         return of_rejected(entry, Rejected("invalid", outcome.error, outcome.run_id), context)
-    status = "completed" if outcome.ended == "completed" else "failed"
-    return Finish(Result(outcome.run_id, status, outcome.output, outcome.error, meta))
+    error = outcome.error.replace("\0", "")
+    if outcome.ended != "completed":
+        return Finish(Result(outcome.run_id, "failed", "", error, meta))
+    if not _is_json(outcome.output):
+        # Our own worker makes JSON; who speaks on its socket may be somebody else.
+        return Finish(Result(outcome.run_id, "failed", "", "The worker's output is no JSON", meta))
+    return Finish(Result(outcome.run_id, "completed", outcome.output, "", meta))
 
 
 def of_timeout(run_id: str, timeout_s: float, meta: dict[str, Any]) -> Ending:
@@ -80,6 +87,14 @@ def meta_of(
         "tokens": {"prompt": tokens.prompt, "completion": tokens.completion},
         "llm_calls": tokens.calls,
     }
+
+
+def _is_json(text: str) -> bool:
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _give_up(entry: Entry, run_id: str, cause: str, error: str, context: Context) -> Ending:

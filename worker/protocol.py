@@ -22,6 +22,11 @@ MAX_TEXT = 10_000
 STACKS_SIGNAL = signal.SIGUSR1
 
 
+# What a worker counts goes into metrics and records: below zero, or with 4,000 digits, it
+# would break what reads it.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
 class Word(BaseModel):
     """Base of all messages: immutable, and unknown keys are an error."""
 
@@ -49,9 +54,9 @@ class Ready(Word):
 class Tokens(Word):
     """Tokens of one run, counted from LLMCallCompletedEvent (trap C9)."""
 
-    prompt: int = 0
-    completion: int = 0
-    calls: int = 0
+    prompt: Count = 0
+    completion: Count = 0
+    calls: Count = 0
 
 
 class Progress(Word):
@@ -59,8 +64,8 @@ class Progress(Word):
 
     kind: Literal["progress"] = "progress"
     run_id: str
-    task: int = 0
-    tasks: int = 0
+    task: Count = 0
+    tasks: Count = 0
     task_name: str = Field("", max_length=200)
     agent: str = Field("", max_length=200)
     tool: str = Field("", max_length=200)
@@ -81,7 +86,7 @@ class Outcome(Word):
     output: str = ""
     error: str = Field("", max_length=MAX_TEXT)
     stack: str = Field("", max_length=4 * MAX_TEXT)
-    duration_s: float = 0.0
+    duration_s: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)] = 0.0
     tokens: Tokens = Tokens()
 
 

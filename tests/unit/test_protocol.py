@@ -105,3 +105,17 @@ def test_large_integers_of_settings_travel_unharmed():
     word = Assignment(run_id="r", plugin="p", attempt=1, user_id=1, settings={"n": 10**4000})
 
     assert Decoder().feed(encode(word)) == [word]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"tokens": {"prompt": -1}},
+        {"tokens": {"completion": 10**4000}},
+        {"duration_s": float("nan")},
+        {"duration_s": -1},
+    ],
+)
+def test_counts_that_would_break_metrics_and_records_are_no_frame(facts):
+    with pytest.raises(ValidationError):
+        Outcome(run_id="r-1", ended="completed", **facts)

@@ -123,3 +123,19 @@ def test_extras_hold_nothing_of_the_settings():
         "tokens": {"prompt": 1, "completion": 2},
         "llm_calls": 3,
     }
+
+
+@pytest.mark.parametrize("output", ["not json", "", "NaN", "{", '{"a": 1} x'])
+def test_an_output_that_is_no_json_never_reaches_the_reader(output):
+    said = Outcome(run_id="r-1", ended="completed", output=output)
+
+    ending = verdicts.of_outcome(entry(), said, {}, Context("host.s0", 3))
+
+    assert ending.result.status == "failed"
+    assert ending.result.output == ""
+
+
+def test_an_error_has_no_nul_that_a_column_of_text_refuses():
+    said = Outcome(run_id="r-1", ended="exception", error="a\0b")
+
+    assert verdicts.of_outcome(entry(), said, {}, Context("host.s0", 3)).result.error == "ab"
