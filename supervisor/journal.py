@@ -12,6 +12,7 @@ from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
 from supervisor.streams.endings import Bury, Ending, Finish, HandBack
 from supervisor.streams.records import Records
+from supervisor.verdicts import LEAVING
 from worker.protocol import Outcome, Progress
 from worker.redact import redact
 
@@ -37,6 +38,8 @@ class Journal:
         """Note that a worker has the run."""
         entry, request = held.entry, held.request
         plugin = request.plugin if request else ""
+        # One that exists in the folder, or it would not have been started.
+        self._metrics.know({plugin: None})
         waited_s = time.time() - entry.published_at if entry.published_at else None
         self._metrics.run_started(waited_s)
         consumer = held.taken.lease.consumer
@@ -116,12 +119,12 @@ class Journal:
 
     def settled(self, held: InHand, ending: Ending, how: str) -> None:
         """Note what Redis made of an ending."""
-        facts = {"run": held.run_id or None, "entry": held.entry.id}
+        facts = {"run": held.run_id or ending.run_id or None, "entry": held.entry.id}
         if how == LOST:
             self._metrics.late_outcome()
             self._log.warning("late_outcome_dropped", **facts)
         elif isinstance(ending, HandBack):
-            self.handed_back_at_end += int(ending.because == "drain")
+            self.handed_back_at_end += int(ending.because == LEAVING)
             self._metrics.handed_back(ending.because.split(":")[0])
             self._log.warning("run_handed_back", **facts, because=ending.because, how=how)
         elif isinstance(ending, Bury):

@@ -80,7 +80,8 @@ class Ledger:
         self._wanted -= set(self._broker.unwant([s for s in self._wanted if s >= from_slot]))
         for slot, held in self.in_hand.items():
             if slot >= from_slot and held.stage is Stage.WAITING:
-                self._settle(slot, verdicts.of_drained(held.entry, held.run_id))
+                because = verdicts.SCALED_DOWN if from_slot else verdicts.LEAVING
+                self._settle(slot, verdicts.of_drained(held.entry, held.run_id, because))
 
     def take_facts(self, size: int) -> list[int]:
         """Take in what the broker says; return the slots whose lease was lost.

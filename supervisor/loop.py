@@ -20,7 +20,7 @@ from supervisor.pool.pool import Death, Report
 from supervisor.wiring import Parts
 from worker.plugins import discover
 from worker.protocol import STACKS_SIGNAL, Outcome
-from worker.system import become_subreaper, forbid_inspection
+from worker.system import allow_many_descriptors, become_subreaper, forbid_inspection
 
 # The loop comes round at least this often, so that liveness can tell a stall from peace.
 PULSE_S = 15.0
@@ -28,6 +28,7 @@ PULSE_S = 15.0
 FLUSH_S = 5.0
 # How long QUIT lets faulthandler write before the workers are killed.
 STACKS_S = 0.1
+LEFT_PROCESSES = "left_processes"
 
 
 class Supervisor:
@@ -107,6 +108,7 @@ class Supervisor:
         parts = self._parts
         parts.signals.install()
         become_subreaper()
+        allow_many_descriptors()
         # Our environment and memory hold Redis' password; crews run as the same user (P5).
         forbid_inspection()
         self._read_plugins()
@@ -183,6 +185,9 @@ class Supervisor:
             handle.state = State.IDLE
         handle.run = None
         handle.runs_done += 1
+        if word.has_children:
+            # What a crew leaves running costs the next one CPU, and may leave a zombie a hop.
+            self._kill(handle, LEFT_PROCESSES)
 
     def _note_death(self, death: Death) -> None:
         self._parts.journal.worker_died(death)

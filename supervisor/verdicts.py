@@ -16,6 +16,9 @@ from supervisor.streams.wire import Entry, Rejected, Request, Result, parse, saf
 from worker.protocol import Outcome, Tokens
 
 MOST_ERROR = 2000
+# Why a run is handed back without counting an attempt.
+LEAVING = "leaving"
+SCALED_DOWN = "scaled_down"
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,9 @@ def of_crash(entry: Entry, run_id: str, how: str, context: Context) -> Ending:
     return _give_up(entry, run_id, "crash", error, context)
 
 
-def of_drained(entry: Entry, run_id: str) -> Ending:
+def of_drained(entry: Entry, run_id: str, because: str = LEAVING) -> Ending:
     """Give a run back that we must not finish; stopping us is not its fault."""
-    return HandBack(run_id, entry.attempt, "drain")
+    return HandBack(run_id, entry.attempt, because)
 
 
 def of_lapsed(entry: Entry, max_payload_bytes: int, context: Context) -> Ending:

@@ -70,8 +70,7 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
             setproctitle.setproctitle(f"crewpool s{slot} idle")
-            _reap_orphans()
-            line.tell(outcome)
+            line.tell(outcome.model_copy(update={"has_children": _has_children()}))
     except (BrokenPipeError, ConnectionResetError):
         pass  # the supervisor is gone or let go of us; both mean: leave
     except BaseException:  # noqa: BLE001  # a bug of ours: say it where the supervisor reads
@@ -80,14 +79,16 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
     os._exit(code)
 
 
-def _reap_orphans() -> None:
-    """Collect what a crew started and left, as far as it has ended.
+def _has_children() -> bool:
+    """Collect what a crew started and left; tell whether some of it still runs.
 
-    We are their parent by now, being a subreaper; between runs nobody else waits for them.
+    We are the parent of its daemons too, being a subreaper; between runs nobody else waits.
     """
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+        return True
+    return False
 
 
 def _title(slot: int, run: Assignment) -> str:

@@ -55,16 +55,23 @@ class Plugin:
 class Catalogue:
     """All plugins of a folder: those that can be used, and why the others cannot."""
 
-    plugins: Mapping[str, Plugin] = field(default_factory=dict)
-    broken: Mapping[str, str] = field(default_factory=dict)
+    plugins: dict[str, Plugin] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
 
     def find(self, name: str) -> Plugin:
-        """Return the plugin of that name. Raises PluginNotFound or PluginBroken."""
+        """Return the plugin of that name. Raises PluginNotFound or PluginBroken.
+
+        One that came, or was mended, since the folder was read is read now: a run must not
+        be lost because its plugin is newer than we are.
+        """
         if name in self.plugins:
             return self.plugins[name]
-        if name in self.broken:
-            raise PluginBroken(name, self.broken[name])
-        raise PluginNotFound(name, sorted(self.plugins))
+        if self.folder is None or not NAME.fullmatch(name) or not (self.folder / name).is_dir():
+            raise PluginNotFound(name, sorted(self.plugins))
+        self.plugins[name] = load(self.folder / name)
+        self.broken.pop(name, None)
+        return self.plugins[name]
 
 
 def discover(folder: Path) -> Catalogue:
@@ -78,7 +85,7 @@ def discover(folder: Path) -> Catalogue:
             found[path.name] = load(path)
         except PluginBroken as error:
             broken[path.name] = error.reason
-    return Catalogue(found, broken)
+    return Catalogue(found, broken, folder)
 
 
 def load(path: Path) -> Plugin:
@@ -125,8 +132,19 @@ def _what_is_wrong(error: Any) -> str:
         allowed = ", ".join(known) or "none"
         unknown = [str(key)[:40] for key in error.instance if key not in known]
         return f"unknown key {', '.join(unknown[:3])} (allowed: {allowed})"
+    if error.validator == "type":
+        return f"must be of type {error.validator_value}"
+    if error.validator == "enum":
+        return f"must be one of {', '.join(map(str, error.validator_value))}"[:200]
     rule = json.dumps(error.validator_value, default=str)
     return f"must satisfy {error.validator}: {rule[:200]}"
+
+
+def _what_is_wrong_with(part: Any) -> str:
+    key = ".".join(map(str, part["loc"]))
+    if part["type"] == "extra_forbidden":
+        return f"unknown key {key} (allowed: {', '.join(Manifest.model_fields)})"
+    return f"{key}: {part['msg']}"
 
 
 def _manifest(path: Path) -> Manifest:
@@ -134,15 +152,20 @@ def _manifest(path: Path) -> Manifest:
         data = yaml.safe_load((path / "plugin.yaml").read_text("utf-8"))
     except FileNotFoundError:
         raise PluginBroken(path.name, "plugin.yaml is missing") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        told = getattr(error, "problem", None) or "it is no YAML"
+        raise PluginBroken(path.name, f"plugin.yaml cannot be read{where}: {told}") from None
+    except (OSError, UnicodeDecodeError) as error:
         raise PluginBroken(path.name, f"plugin.yaml cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise PluginBroken(path.name, "plugin.yaml must hold keys and values (name: …)")
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise PluginBroken(path.name, "plugin.yaml: " + "; ".join(lines)) from None
+        told = "; ".join(_what_is_wrong_with(part) for part in error.errors())
+        raise PluginBroken(path.name, f"plugin.yaml: {told}") from None
 
 
 def _schema(path: Path) -> Mapping[str, Any]:
@@ -154,7 +177,7 @@ def _schema(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise PluginBroken(path.name, f"settings.schema.json cannot be read: {error}") from None
     except SchemaError as error:
-        reason = f"settings.schema.json is no valid schema: {error.message}"
+        reason = f"settings.schema.json is no valid schema: {error.json_path}: {error.message}"
         raise PluginBroken(path.name, reason) from None
     if not isinstance(schema, dict) or not isinstance(schema.get("properties", {}), dict):
         raise PluginBroken(path.name, "settings.schema.json must be an object with properties")

@@ -76,7 +76,8 @@ class Outcome(Word):
     """Worker → supervisor: the run ended by itself.
 
     `output` is JSON text when completed, "" otherwise. `stack` is for the log and the dead
-    letter, never for the result. `invalid` means that the run never started: its plugin or
+    letter, never for the result. `has_children`: the crew left processes that still run, so
+    this worker must go with them. `invalid` means that the run never started: its plugin or
     settings are at fault.
     """
 
@@ -84,6 +85,7 @@ class Outcome(Word):
     run_id: str
     ended: Literal["completed", "exception", "invalid"]
     output: str = ""
+    has_children: bool = False
     error: str = Field("", max_length=MAX_TEXT)
     stack: str = Field("", max_length=4 * MAX_TEXT)
     duration_s: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)] = 0.0

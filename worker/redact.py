@@ -16,6 +16,8 @@ SHORTEST = 6
 SHORTEST_LINE = 12
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)", re.IGNORECASE)
 
+_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
+
 
 def without_credentials(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that may be seen: those without a leading underscore."""
@@ -25,6 +27,8 @@ def without_credentials(settings: Mapping[str, Any]) -> dict[str, Any]:
 def secrets_of(settings: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values to hide, longest first, so that one never leaves a tail of another."""
     whole = {value for key, value in environ.items() if _SECRET_NAME.search(key)}
+    # A proxy or a base URL may carry a password of its own.
+    whole |= {match[1] for value in environ.values() if (match := _PASSWORD.search(value))}
     for key, value in settings.items():
         if key.startswith("_"):
             whole.update(_texts_in(value))
@@ -42,6 +46,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 def _shapes_of(value: str) -> Iterable[str]:
     """Yield a value as it may show up: raw, inside JSON, and, a PEM key say, line by line."""
     yield value
+    # A secret read from a file keeps its newline; what uses it strips it.
+    yield value.strip()
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
     if "\n" in value:
@@ -51,6 +57,8 @@ def _shapes_of(value: str) -> Iterable[str]:
 def _texts_in(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
     elif isinstance(value, Mapping):
         for part in value.values():
             yield from _texts_in(part)

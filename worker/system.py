@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -32,3 +33,13 @@ def die_with_parent(signum: int = signal.SIGKILL) -> None:
 def forbid_inspection() -> None:
     """Close our /proc entries (environ, mem) to other processes of the same user."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def allow_many_descriptors() -> None:
+    """Raise the limit of open files to what the system allows.
+
+    The default of 1,024 is for programs that use select(); ours ends where connections that
+    somebody leaves open would take the place of a worker's socket.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

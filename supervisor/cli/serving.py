@@ -5,6 +5,7 @@ while starting (a server too old, a port taken in the last moment) into bad sett
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterable
 
@@ -27,9 +28,10 @@ def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
         return asyncio.run(_run(settings, companions))
     except (RedisTooOld, NamesNeedOneSlot) as error:
         raise SettingsWrong([f"REDIS_URL: {error}"]) from None
-    except OSError:
+    except OSError as error:
         # Somebody was faster with the port; anything else is a bug.
-        preflight.check(settings)
+        if error.errno == errno.EADDRINUSE:
+            preflight.check(settings)
         raise
 
 

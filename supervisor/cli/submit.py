@@ -123,7 +123,7 @@ async def _carry_out(submitting: Submitting, run_id: str, manner: Manner) -> int
             else:
                 render.answer(run_id)
             return 0
-        render.talk(f"Run {run_id}")
+        render.talk(f"Submitting run {run_id}")
         with ProgressLine() as line:
             result = await submitting.publish_and_wait(manner.timeout_s, line.show)
     finally:

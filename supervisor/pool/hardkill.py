@@ -1,31 +1,53 @@
 """Ends a process and everything it started, also what daemonized.
 
 SIGSTOP first, so that nothing forks away while we look; then enumerate until no new
-process turns up; then SIGKILL. killpg would miss a child that called setsid (trap O4). The
-root must be a child of ours that is not reaped yet, and a subreaper: its pid cannot be
-reused and its orphans stay below it.
+process turns up; then SIGKILL, to each process and to each of their groups. The pids alone
+would miss one that forks and leaves faster than we read /proc; killpg alone would miss a
+child that called setsid (trap O4). The root must be a child of ours that is not reaped yet,
+and a subreaper: its pid cannot be reused and its orphans stay below it.
 """
 
 import os
 import signal
+import time
 from collections import defaultdict
+from collections.abc import Collection
 from contextlib import suppress
-from pathlib import Path
+from typing import NamedTuple
 
-MOST_ROUNDS = 50
+# The loop stands still meanwhile; what is not found by then is found when its parts die.
+LIMIT_S = 0.02
 
 
-def kill_tree(root: int) -> int:
-    """Kill a process with all its descendants; return how many were killed. Reaps nothing."""
+class Place(NamedTuple):
+    """Where a process stands: its parent, its group, its session."""
+
+    parent: int
+    group: int
+    session: int
+
+
+def kill_tree(root: int, spare: Collection[int] = ()) -> int:
+    """Kill a process with all its descendants; return how many were killed. Reaps nothing.
+
+    `spare` are process groups that must live: a worker that has not left its zygote's group
+    yet must not take the zygote along. Our own is always spared.
+    """
     _send(root, signal.SIGSTOP)
-    tree = {root}
-    for _ in range(MOST_ROUNDS):
-        found = descendants(root) - tree
-        if not found:
-            break
+    tree, until = {root}, time.monotonic() + LIMIT_S
+    places = processes()
+    while found := _below(root, places) - tree:
         for pid in found:
             _send(pid, signal.SIGSTOP)
         tree |= found
+        if time.monotonic() >= until:
+            break
+        places.update(processes())
+    groups = {places[pid].group for pid in tree if pid in places} - {os.getpgrp(), *spare}
+    for group in groups:
+        with suppress(ProcessLookupError):
+            # To a group the signal is atomic: nobody in it forks past it.
+            os.killpg(group, signal.SIGKILL)
     for pid in tree:
         _send(pid, signal.SIGKILL)
     return len(tree)
@@ -33,7 +55,41 @@ def kill_tree(root: int) -> int:
 
 def descendants(root: int) -> set[int]:
     """Return the pids of all processes below one, zombies excepted."""
-    children = _children_by_parent()
+    return _below(root, processes())
+
+
+def children_of(parent: int) -> set[int]:
+    """Return the pids of a process's children, zombies excepted."""
+    return {pid for pid, place in processes().items() if place.parent == parent}
+
+
+def processes() -> dict[int, Place]:
+    """Return where every living process stands, zombies excepted."""
+    # /proc/<pid>/task/<tid>/children is absent from many kernels; the stat files never are.
+    found: dict[int, Place] = {}
+    # os.listdir and os.open: this runs between SIGSTOP and SIGKILL, and Path objects cost
+    # milliseconds.
+    for entry in os.listdir("/proc"):  # noqa: PTH208  # see above
+        if entry.isdigit() and (place := _place_of(entry)) is not None:
+            found[int(entry)] = place
+    return found
+
+
+def _place_of(entry: str) -> Place | None:
+    try:
+        with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123  # see processes()
+            stat = file.read()
+    except OSError:
+        return None  # gone in between
+    # The name in parentheses may hold anything, blanks and parentheses too.
+    state, parent, group, session = stat[stat.rindex(b")") + 2 :].split(None, 4)[:4]
+    return None if state in (b"Z", b"X") else Place(int(parent), int(group), int(session))
+
+
+def _below(root: int, places: dict[int, Place]) -> set[int]:
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for pid, place in places.items():
+        children[place.parent].append(pid)
     below: set[int] = set()
     rest = [root]
     while rest:
@@ -42,29 +98,6 @@ def descendants(root: int) -> set[int]:
                 below.add(pid)
                 rest.append(pid)
     return below
-
-
-def children_of(parent: int) -> set[int]:
-    """Return the pids of a process's children, zombies excepted."""
-    return set(_children_by_parent()[parent])
-
-
-def _children_by_parent() -> defaultdict[int, list[int]]:
-    # /proc/<pid>/task/<tid>/children is absent from many kernels; the stat files never are.
-    children: defaultdict[int, list[int]] = defaultdict(list)
-    # os.listdir: this runs between SIGSTOP and SIGKILL, and Path objects cost milliseconds.
-    for entry in os.listdir("/proc"):  # noqa: PTH208  # see above
-        if not entry.isdigit():
-            continue
-        try:
-            stat = Path(f"/proc/{entry}/stat").read_bytes()
-        except OSError:
-            continue  # gone in between
-        # The name in parentheses may hold anything, blanks and parentheses too.
-        state, parent = stat[stat.rindex(b")") + 2 :].split(None, 2)[:2]
-        if state not in (b"Z", b"X"):
-            children[int(parent)].append(int(entry))
-    return children
 
 
 def _send(pid: int, signum: int) -> None:

@@ -39,6 +39,7 @@ class LogLines:
             lines, self._is_skipping = lines[1:], False
         if self._is_skipping:
             self._rest = b""
+            self._budget = max(self._budget - len(data) / LONGEST, 0.0)
         elif not data or len(self._rest) > LONGEST:
             lines.append(self._rest)
             # The rest of an endless line is nobody's reading.
@@ -53,11 +54,12 @@ class LogLines:
 
     def _pass(self, line: bytes, tell: Callable[[str], None]) -> None:
         text = line.decode("utf-8", "replace").rstrip()
-        if not text:
-            return
         if self.is_flooding:
             self.dropped += 1
             return
+        # Blank lines are not shown, but they are read.
         self._budget -= 1
+        if not text:
+            return
         self.last = text[:LONGEST]
         tell(text[:LONGEST])

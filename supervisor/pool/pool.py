@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from supervisor.errors import WorkersCannotBoot
 from supervisor.log import Log
 from supervisor.pool import hardkill
-from supervisor.pool.backoff import delay_s, is_hopeless
+from supervisor.pool.backoff import FIRST_S, delay_s, is_hopeless
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, verdict_on
 from supervisor.pool.readers import Readers
@@ -88,9 +88,12 @@ class Pool:
                 deaths.append(self._bury(handle, corpse))
             elif (zygote := self._zygote_death(corpse)) is not None:
                 deaths += self._orphaned_orders(zygote)
-            elif any(h.pid is None for h in self.handles.values()):
-                # The zygote's answer with this pid may still be on its way.
-                self._unclaimed[corpse.pid] = corpse
+            else:
+                # An orphan of a crew: where one was, others may be.
+                self._may_have_strays = True
+                if any(h.pid is None for h in self.handles.values()):
+                    # Or a worker, and the zygote's answer with its pid is still on its way.
+                    self._unclaimed[corpse.pid] = corpse
         self._may_have_strays |= bool(deaths)
         if self._may_have_strays:
             self._kill_strays()
@@ -107,7 +110,7 @@ class Pool:
         handle.doomed_because = handle.doomed_because or because
         handle.state = State.DOOMED
         if handle.pid is not None:
-            hardkill.kill_tree(handle.pid)
+            self._kill_tree(handle.pid)
         elif because == BOOT_TIMEOUT:
             # Its zygote owes us the pid and does not answer: the order dies with it.
             for zygote in self.spawner.zygotes:
@@ -167,7 +170,13 @@ class Pool:
                 os.waitpid(zygote.pid, 0)
 
     def _order(self, slot: int, now: float) -> None:
-        handle = self.spawner.order(slot, now)
+        try:
+            handle = self.spawner.order(slot, now)
+        except OSError as error:
+            # No descriptors left: what runs goes on, and this slot waits.
+            self._not_before[slot] = now + FIRST_S
+            self._log.error("no_worker", slot=slot, error=error)
+            return
         if handle is not None:
             self.handles[slot] = handle
             self._readers.add(handle)
@@ -188,7 +197,7 @@ class Pool:
             if handle.order == word.order:
                 handle.pid = word.pid
                 if handle.state is State.DOOMED:
-                    hardkill.kill_tree(word.pid)
+                    self._kill_tree(word.pid)
 
     def _note_ready(self, zygote: Zygote, word: ZygoteReady) -> None:
         old = self.spawner.note_ready(zygote, word)
@@ -253,6 +262,9 @@ class Pool:
         ]
         return [self._bury(handle, Corpse(0, 0)) for handle in owed]
 
+    def _kill_tree(self, root: int) -> int:
+        return hardkill.kill_tree(root, {zygote.pid for zygote in self.spawner.zygotes})
+
     def _kill_strays(self) -> None:
         """Kill what dead workers left to us. We are their subreaper, so that a process below
         us which is neither worker nor zygote nor a program of ours is a leftover.
@@ -263,5 +275,5 @@ class Pool:
         known = {handle.pid for handle in self.handles.values()}
         known |= {zygote.pid for zygote in self.spawner.zygotes} | self._readers.companions
         for stray in hardkill.children_of(os.getpid()) - known:
-            killed = hardkill.kill_tree(stray)
+            killed = self._kill_tree(stray)
             self._log.warning("strays_killed", pid=stray, processes=killed)

@@ -50,13 +50,13 @@ class Readers:
         loop.remove_reader(handle.sock)
         loop.remove_writer(handle.sock)
         loop.remove_reader(handle.log_fd)
-        while handle.read_log(lambda line: self._tell_line(handle, line), self._clock()):
-            if handle.lines.is_flooding:
-                break
-        handle.lines.feed(b"", lambda line: self._tell_line(handle, line), self._clock())
+        self.drain_log(handle)
 
     def drain_log(self, handle: Handle) -> None:
-        """Read what a crew printed before its outcome, so that no line goes to the next run."""
+        """Read what a crew printed before its outcome, so that no line goes to the next run.
+
+        Only what a pipe holds: a child of the crew may go on writing for ever.
+        """
 
         def tell(line: str) -> None:
             self._tell_line(handle, line)

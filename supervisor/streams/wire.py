@@ -25,6 +25,10 @@ _RUN_ID_IN_TEXT = re.compile(rf'"plugin_run_id"\s*:\s*"([^"\\\x00-\x1f]{{1,{LONG
 # Where a credential may begin in text that does not parse: `"_llm_api_key": …`.
 _CREDENTIAL = re.compile(r"(?<![A-Za-z0-9])_|\\u005f", re.IGNORECASE)
 
+_CREDENTIAL_NAMED = re.compile(
+    r"(?<![A-Za-z0-9])_\w*(key|token|secret|passw|credential)", re.IGNORECASE
+)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -219,6 +223,8 @@ def _masked(value: Any) -> Any:
     if isinstance(value, list):
         return [_masked(part) for part in value]
     # JSON inside a string: a producer that encoded twice, with the credentials in it.
+    if isinstance(value, str) and _CREDENTIAL_NAMED.search(value):
+        return MASK
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
         return MASK if _CREDENTIAL.search(value) else value
     return value

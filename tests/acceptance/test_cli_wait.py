@@ -23,7 +23,7 @@ def test_with_wait_the_output_is_on_stdout_and_the_talk_on_stderr(crewpool, redi
 
     assert waited.returncode == 0
     assert waited.stdout.startswith("# Echo\n\nsaid by the crew\n")
-    assert re.search(rf"Run {UUID}\n", waited.stderr)
+    assert re.search(rf"run {UUID}\n", waited.stderr)
     assert re.search(r"completed · .*\.s[01]\n$", waited.stderr)
     assert "\x1b" not in waited.stdout + waited.stderr
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
-from tests.support.yard import Yard
 
 from tests.support.redis_world import REQUESTS, RedisWorld, assert_keeps_the_contract
 from tests.support.waiting import wait_until
+from tests.support.yard import Yard
 
 SECRET = "sk-0123456789abcdef"
 

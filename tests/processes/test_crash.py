@@ -4,11 +4,14 @@ import json
 import os
 import signal
 
+import psutil
 import pytest
 
 from tests.support.linux import is_alive, kill, living_below
 from tests.support.plugins import write_crew
+from tests.support.redis_world import RedisWorld
 from tests.support.waiting import stays_true, wait_until
+from tests.support.yard import Yard
 
 FIND_THE_SOCKET = """
 import stat
@@ -92,6 +95,22 @@ def test_a_run_that_kills_its_workers_becomes_a_dead_letter(supervisor, world):
     assert wait_until(lambda: len(supervisor.workers()) == 2)
 
 
+def test_the_last_words_of_a_dead_worker_are_heard(supervisor, world):
+    """Its outcome lay in the socket when it died: the work was done."""
+    run = world.publish(plugin="sleeps", settings={"seconds": 0.5})
+    pid = wait_until(lambda: supervisor.busy("sleeps"))
+    supervisor.signal(signal.SIGSTOP)
+    wait_until(lambda: not supervisor.busy("sleeps"))
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_SLEEPING)
+    kill(pid)
+    supervisor.signal(signal.SIGCONT)
+
+    result = wait_until(lambda: world.result(run))
+
+    assert (result["status"], result["meta"]["attempt"]) == ("completed", 1)
+    world.assert_exactly_one_result([run])
+
+
 def test_a_worker_that_dies_after_its_work_was_done_is_no_crash(supervisor, world):
     """leaks-threads ends; then its worker is killed: the result stands."""
     run = world.publish(plugin="leaks-threads")
@@ -105,42 +124,56 @@ def test_a_worker_that_dies_after_its_work_was_done_is_no_crash(supervisor, worl
     assert world.result(run)["status"] == "completed"
 
 
-@pytest.mark.parametrize(
-    ("kickoff", "error"),
-    [
-        ("sys.exit(0)", "SystemExit: 0"),
-        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("raise GeneratorExit('no')", "GeneratorExit: no"),
-        ("os.abort", None),
-        (
-            "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute",
-            "Mute",
-        ),
-        ("raise ValueError('half \\ud83d, \\x00')", "ValueError: half"),
-        ("raise ValueError('x' * 10_000_000)", "xxxx"),
-        ("def f(): f()\nf()", "RecursionError"),
-        ("return (lambda: (yield))", None),
-        ("a = []; a.append(a); return a", "RecursionError"),
-        ("return {(1, 2): float('nan'), None: {1}, 'b': b'\\xff'}", None),
-    ],
-)
-def test_whatever_a_crew_raises_or_returns_its_worker_lives_on(
-    start_supervisor, world, tmp_path, kickoff, error
-):
-    plugins = write_crew(tmp_path, "odd", kickoff)
-    supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1).wait_idle(1)
-    before = supervisor.worker_pids()
-    run = world.publish(plugin="odd")
+ODD = {
+    "exits": ("sys.exit(0)", "SystemExit: 0"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "mute": (
+        "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute",
+        "Mute",
+    ),
+    "no-text": ("raise ValueError('half \\ud83d, \\x00')", "ValueError: half"),
+    "megabytes": ("raise ValueError('x' * 10_000_000)", "xxxx"),
+    "deep": ("def f(): f()\nf()", "RecursionError"),
+    "function": ("return (lambda: (yield))", None),
+    "endless": ("a = []; a.append(a); return a", "RecursionError"),
+    "no-json": ("return {(1, 2): float('nan'), None: {1}, 'b': b'\\xff'}", None),
+    "nothing": ("pass", None),
+}
 
-    result = wait_until(lambda: world.result(run))
+
+@pytest.fixture(scope="module")
+def odd(any_server, tmp_path_factory):
+    """The results of all those crews in one worker, and its pids before and after."""
+    any_server.empty()
+    folder = tmp_path_factory.mktemp("odd")
+    for name, (kickoff, _) in ODD.items():
+        write_crew(folder / "plugins", name, kickoff)
+    yard, world = Yard(folder), RedisWorld(any_server.client)
+    supervisor = yard.start(any_server.url, plugin_dir=folder / "plugins", CREWPOOL_WORKERS=1)
+    before = supervisor.wait_idle(1).worker_pids()
+    runs = [world.publish(f"r-{name}", name) for name in ODD]
+    wait_until(lambda: world.have_results(runs))
+    world.assert_exactly_one_result(runs)
+    pids = (before, supervisor.worker_pids())
+    yard.clear()
+    return {result["plugin_run_id"]: result for result in world.results()} | {"pids": pids}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_a_crew_raises_or_returns_has_a_result(odd, name):
+    error, result = ODD[name][1], odd[f"r-{name}"]
 
     if error is None:
         assert result["status"] == "completed"
     else:
         assert error in result["error"]
         assert len(result["error"]) <= 10_000
-    world.assert_exactly_one_result([run])
-    assert supervisor.worker_pids() == before
+
+
+def test_whatever_a_crew_raises_or_returns_its_worker_lives_on(odd):
+    before, after = odd["pids"]
+
+    assert before == after
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_when_time_runs_out_runs_go_back_with_the_same_attempt(start_supervisor,
     assert world.pending() == []
     (_, fields) = world.entries()[-1]
     assert (fields["attempt"], slow in fields["payload"]) == ("2", True)
-    assert supervisor.log_lines("run_handed_back", run=slow, because="drain")
+    assert supervisor.log_lines("run_handed_back", run=slow, because="leaving")
 
 
 def test_another_supervisor_goes_on_with_it(start_supervisor, world):

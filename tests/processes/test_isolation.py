@@ -4,12 +4,12 @@ import os
 import subprocess
 
 import pytest
-from tests.support.yard import Yard
 
 from tests.support.linux import is_alive, kill, signals_of
 from tests.support.plugins import write_crew, write_plugin
 from tests.support.redis_world import RedisWorld
 from tests.support.waiting import wait_until
+from tests.support.yard import Yard
 
 HOSTILE_ENVIRONMENT = {
     "REDIS_PASSWORD": "hidden",
@@ -94,6 +94,25 @@ def test_a_worker_has_one_thread_and_the_usual_signals(seen):
 
 def test_workers_draw_different_numbers(seen):
     assert len({facts["random"] for facts in seen}) == len(seen)
+
+
+def test_workers_draw_different_numbers_from_numpy_too(start_supervisor, world, tmp_path):
+    """Its generator is copied by a fork as it is (trap O10)."""
+    plugins = write_crew(tmp_path, "draws", "import numpy; return str(numpy.random.random())")
+    supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_PRELOAD="numpy.random").wait_idle()
+    drawn = set()
+    for n in range(3):
+        drawn.add(world.output(_answered(world, "draws"))["raw"])
+        assert len(drawn) == n + 1
+        for pid in supervisor.worker_pids().values():
+            kill(pid)
+        wait_until(lambda n=n: len(supervisor.log_lines("worker_died")) == 2 * (n + 1))
+
+
+def _answered(world, plugin):
+    run = world.publish(plugin=plugin)
+    wait_until(lambda: world.result(run))
+    return run
 
 
 def test_each_slot_has_a_folder_of_its_own(seen):

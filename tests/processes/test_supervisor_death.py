@@ -40,6 +40,20 @@ def test_no_crew_lives_on(supervisor, world, plugin):
     wait_until(lambda: not any(map(is_alive, pids)), WITHIN_S)
 
 
+def test_no_crew_lives_on_when_the_zygote_is_killed_too(supervisor, world):
+    """Then nobody sweeps up: the kernel alone must do it."""
+    for plugin in ("spins-in-c", "ignores-term"):
+        world.publish(plugin=plugin)
+    wait_until(lambda: len(supervisor.log_lines("run_started")) == 2)
+    pids = everything_below(supervisor)
+
+    supervisor.signal(signal.SIGSTOP)
+    kill(supervisor.zygote().pid)
+    supervisor.kill()
+
+    wait_until(lambda: not any(map(is_alive, pids)), WITHIN_S)
+
+
 def test_no_daemon_of_a_crew_lives_on(supervisor, world, tmp_path):
     files = [tmp_path / "forked.pid", tmp_path / "spinning.pid"]
     world.publish(plugin="forks", settings={"pid_file": str(files[0]), "then": "sleep"})

@@ -6,6 +6,7 @@ settings.register_profile(
     "crewpool",
     deadline=None,
     derandomize=True,
+    database=None,
     max_examples=150,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

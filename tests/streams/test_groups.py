@@ -10,7 +10,7 @@ from supervisor.streams.server import NamesNeedOneSlot, check_server, facts_of
 from supervisor.streams.wire import Result
 from tests.streams.conftest import KEYS, LETTER, LIMITS
 from tests.support.redis_world import GROUP, REQUESTS, RESULTS, STREAMS
-from tests.support.servers import RedisServer, client_of
+from tests.support.servers import RedisServer, client_of, free_port
 from tests.support.waiting import wait_until
 
 DONE = Result("r-1", "completed", "{}")
@@ -157,12 +157,14 @@ class ClusterNode(RedisServer):
     """A cluster of one."""
 
     def _options(self):
-        return [*super()._options(), "--cluster-enabled", "yes"]
+        # By itself it would take the port + 10,000, which may be none.
+        bus = str(free_port())
+        return [*super()._options(), "--cluster-enabled", "yes", "--cluster-port", bus]
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    node = ClusterNode.or_skip(tmp_path / "node").start()
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    node = ClusterNode.or_skip(tmp_path_factory.mktemp("node")).start()
     node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
     wait_until(lambda: "cluster_state:ok" in node.client.execute_command("CLUSTER", "INFO"))
     yield node

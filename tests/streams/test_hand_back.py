@@ -99,3 +99,16 @@ async def test_what_was_trimmed_cannot_go_back(queue, world, take):
     assert await queue.hand_back(lease, "r-1", 2, {}) == "trimmed"
 
     assert world.entries() == []
+
+
+async def test_a_payload_behind_thousands_of_foreign_fields_is_not_left_behind(queue, world, take):
+    world.client.xadd(
+        REQUESTS, {**{f"f{n}": "x" for n in range(2500)}, "payload": '{"plugin_run_id":"r-1"}'}
+    )
+    entry = await queue.take("host.s0")
+
+    await queue.hand_back(Lease(entry.stream, entry.id, "host.s0"), "r-1", 2, {})
+
+    again = await queue.take("host.s0")
+    assert again.attempt == 2
+    assert again.fields["payload"] == '{"plugin_run_id":"r-1"}'

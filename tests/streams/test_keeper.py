@@ -8,6 +8,7 @@ from supervisor.streams import connection
 from supervisor.streams import keeper as keeper_module
 from supervisor.streams.broker import LeaseLost
 from supervisor.streams.keeper import Rhythm
+from supervisor.streams.queue import PAGE
 from tests.streams.host import RHYTHM, Host
 from tests.support.proxy import Proxy
 from tests.support.redis_world import GROUP, REQUESTS
@@ -114,6 +115,26 @@ async def test_a_sweep_that_waited_in_a_frozen_server_takes_nothing(
             await keeps_true(lambda: True, 3.5)
 
         await keeps_true(lambda: world.pending()[0][2] == "slow.s0", RHYTHM.lease_s / 2)
+
+
+async def test_a_lapsed_run_behind_hundreds_of_living_ones_is_found(url, world):
+    """Redis looks at ten times as many entries as it may claim: an empty page comes first."""
+    world.make_groups()
+    for n in range(11 * PAGE):
+        world.publish(f"r-{n}")
+    world.client.xreadgroup(GROUP, "alive.s0", {REQUESTS: ">"}, count=11 * PAGE)
+    world.publish("r-last")
+    world.client.xreadgroup(GROUP, "dead.s0", {REQUESTS: ">"})
+    last = world.entries()[-1][0]
+    world.client.xclaim(REQUESTS, GROUP, "dead.s0", 0, [last], idle=60_000, justid=True)
+    async with Host(url, rhythm=Rhythm(20, 5, 0.1)) as host:
+        # Not after a whole lease: by then the living ones would have lapsed too.
+        host.keeper._may_sweep_at = 0.0
+        await eventually(lambda: host.keeper.reclaimed)
+
+    assert host.keeper.reclaimed == 1
+    assert '"r-last"' in world.entries()[-1][1]["payload"]
+    assert len(world.pending()) == 11 * PAGE
 
 
 async def test_two_hosts_hand_each_lapsed_run_back_once(url, world):

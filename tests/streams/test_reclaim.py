@@ -2,7 +2,9 @@
 
 import asyncio
 
-from supervisor.streams.queue import PAGE, Trimmed
+import pytest
+
+from supervisor.streams.queue import PAGE, RECLAIM_WITHIN_S, Trimmed
 from tests.support.redis_world import GROUP, REQUESTS, STREAMS
 
 LEASE_S = 15.0
@@ -133,3 +135,25 @@ async def test_only_redis_tells_how_long_an_entry_was_idle(queue, world):
     ((entry,), _, _) = await sweep(queue)
 
     assert entry.id == entry_id
+
+
+@pytest.mark.slow
+async def test_a_sweep_that_lay_in_a_frozen_server_claims_nothing(
+    queue, world, server, monkeypatch
+):
+    """It is as old as the freeze, and the owners could not renew meanwhile."""
+    seed_lapsed(world, 1)
+    ask_time = queue.client.time
+
+    async def freeze_then_tell():
+        told = await ask_time()
+        server.pause()
+        asyncio.get_running_loop().call_later(RECLAIM_WITHIN_S + 1.5, server.resume)
+        return told
+
+    monkeypatch.setattr(queue.client, "time", freeze_then_tell)
+
+    page = await queue.reclaim("host.sweep", LEASE_S, START)
+
+    assert page.entries == []
+    assert world.pending()[0][2] == "dead.s0"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.waiting import wait_until
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Looked up now: between fork and exec nothing may load a library.
@@ -82,3 +84,7 @@ def signals_of(pid):
         word: {n for n in range(1, 65) if int(masks[field], 16) >> (n - 1) & 1}
         for word, field in (("ignored", "SigIgn"), ("caught", "SigCgt"))
     }
+
+
+def pid_in(file):
+    return wait_until(lambda: file.exists() and int(file.read_text()), what=f"{file.name} is there")

@@ -130,9 +130,9 @@ def test_credentials_pass_unchecked_and_are_not_called_unknown(plugin):
     [
         ({}, "topics is required"),
         ({"topics": []}, "topics: must satisfy minItems: 1"),
-        ({"topics": [7]}, "topics/0: must satisfy type"),
+        ({"topics": [7]}, "topics/0: must be of type string"),
         ({"topics": ["a"], "lenght": 1}, "unknown key lenght (allowed: topics, length)"),
-        ({"topics": ["a"], "length": "medium"}, "length: must satisfy enum"),
+        ({"topics": ["a"], "length": "medium"}, "length: must be one of short, long"),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_place_and_rule(plugin, settings, told):

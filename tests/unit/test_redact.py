@@ -2,7 +2,9 @@
 
 import json
 
-from worker.redact import SHORTEST, redact, secrets_of, without_credentials
+import pytest
+
+from worker.redact import MASK, SHORTEST, redact, secrets_of, without_credentials
 
 SECRET = "sk-0123456789abcdef"
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\n-----END KEY-----\n"
@@ -65,3 +67,15 @@ def test_a_credential_is_hidden_as_it_stands_in_json():
 
 def test_no_secret_means_no_change():
     assert hidden("text") == "text"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "printed"),
+    [
+        ({"_key": "from-a-file-123\n"}, {}, "got from-a-file-123 here"),
+        ({"_pin": 9876543210}, {}, "pin is 9876543210"),
+        ({}, {"HTTP_PROXY": "http://bob:proxypass99@proxy:3128"}, "407 for proxypass99"),
+    ],
+)
+def test_a_credential_is_hidden_in_the_shape_in_which_it_is_used(settings, environ, printed):
+    assert MASK in redact(printed, secrets_of(settings, environ))

@@ -75,7 +75,7 @@ def test_the_last_crash_is_buried(attempt):
 
 def test_stopping_us_burns_no_attempt():
     for attempt in (1, 3, 7):
-        assert verdicts.of_drained(entry(attempt), "r-1") == HandBack("r-1", attempt, "drain")
+        assert verdicts.of_drained(entry(attempt), "r-1") == HandBack("r-1", attempt, "leaving")
 
 
 def test_a_lapsed_run_is_handed_back_with_who_went_silent():

@@ -39,7 +39,7 @@ class Executor:
     def __init__(
         self,
         catalogue: Catalogue,
-        namespaces: Mapping[str, Namespace],
+        namespaces: dict[str, Namespace],
         max_output_bytes: int,
     ) -> None:
         self._catalogue = catalogue
@@ -72,7 +72,8 @@ class Executor:
     def _run(self, run: Assignment, tracker: Tracker, secrets: tuple[str, ...]) -> str:
         plugin = self._catalogue.find(run.plugin)
         settings = check_settings(plugin, run.settings)
-        namespace = self._namespaces[plugin.name]
+        # Not there when the plugin is newer than the zygote.
+        namespace = self._namespaces.setdefault(plugin.name, Namespace(plugin.path))
         with namespace.entered(), without_offline_model(settings):
             create_crew = getattr(namespace.load(), "create_crew", None)
             if not callable(create_crew):
@@ -127,8 +128,11 @@ def _refuse_human_input(crew: Any) -> None:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, EOFError):
         return "EOFError: the crew read from its standard input, which is empty in a run"
-    # Not str(error): an exception of the plugin's may fail to describe itself.
-    return "".join(traceback.format_exception_only(error)).strip()
+    try:
+        told = str(error)
+    except Exception as worse:  # noqa: BLE001  # a plugin's error may fail to describe itself
+        told = f"(cannot be told: {type(worse).__name__})"
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def _stack_of(error: BaseException) -> str:

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from worker.redact import redact
+from worker.redact import MASK, redact
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
 _UNFIT = re.compile(r"[\x00\ud800-\udfff]")
@@ -77,9 +77,11 @@ def _first_paragraph(sections: list[dict[str, str]]) -> str:
 
 def _fit(value: Any, secrets: tuple[str, ...]) -> Any:
     """Return the value as JSONB can hold it: no NaN, no NUL, string keys, nothing foreign."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, float):
+    if isinstance(value, int | float):
+        if str(value) in secrets:
+            return MASK
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {redact(clean(str(k)), secrets): _fit(part, secrets) for k, part in value.items()}

@@ -31,7 +31,8 @@ local entries = redis.call('XRANGE', KEYS[1], id, id)
 if #entries > 0 then
   for i = 1, #entries[1][2], 2 do
     local name, value = entries[1][2][i], entries[1][2][i + 1]
-    if not seen[name] and #name <= 256 and #value <= 4096 and #fields < 200 then
+    local is_credential = string.sub(name, 1, 1) == '_'
+    if not seen[name] and not is_credential and #name <= 256 and #value <= 4096 and #fields < 200 then
       fields[#fields + 1] = name
       fields[#fields + 1] = value
     end

@@ -21,11 +21,17 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
   redis.call('XACK', KEYS[1], group, id)
   return 'duplicate'
 end
-local fields = { 'attempt', ARGV[4] }
-for i = 1, #entries[1][2], 2 do
-  if entries[1][2][i] ~= 'attempt' and #fields < 4000 then
-    fields[#fields + 1] = entries[1][2][i]
-    fields[#fields + 1] = entries[1][2][i + 1]
+-- Ours first: Lua cannot pass on more than some thousand words, and an entry may hide its
+-- payload behind as many foreign fields.
+local fields, old = { 'attempt', ARGV[4] }, entries[1][2]
+local ours = { payload = true, published_at = true, schema_version = true }
+for _, is_first in ipairs({ true, false }) do
+  for i = 1, #old, 2 do
+    local is_ours = ours[old[i]] or false
+    if old[i] ~= 'attempt' and is_ours == is_first and #fields < 4000 then
+      fields[#fields + 1] = old[i]
+      fields[#fields + 1] = old[i + 1]
+    end
   end
 end
 redis.call('XADD', KEYS[1], '*', unpack(fields))
