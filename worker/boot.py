@@ -20,6 +20,9 @@ import setproctitle
 from worker.protocol import STACKS_SIGNAL
 from worker.system import become_subreaper, die_with_parent
 
+# By number: sys.stderr is a crew's to replace.
+STDERR = 2
+
 
 @dataclass(frozen=True)
 class Berth:
@@ -80,8 +83,13 @@ def _keep_only(socket_fd: int, log_fd: int) -> None:
     # Line by line, or the last words of a killed crew stay in our buffer. New ones, because
     # those of the zygote may hold its unwritten text, and a position in a file.
     sys.stdout, sys.stderr = _writer(1), _writer(2)
-    faulthandler.enable()
-    faulthandler.register(STACKS_SIGNAL, all_threads=True)
+    arm_stacks()
+
+
+def arm_stacks() -> None:
+    """Have faulthandler answer the supervisor's wish for stacks, and tell of a fatal signal."""
+    faulthandler.enable(STDERR)
+    faulthandler.register(STACKS_SIGNAL, STDERR, all_threads=True)
 
 
 def _writer(fd: int) -> TextIO:

@@ -192,7 +192,7 @@ class Broker:
                 if nothing is not None and self._wanted:
                     await self._queue.wait_for_entry(nothing.after)
             except RedisAway as error:
-                self.link.note_down(error)
+                await self._away(error)
             except RedisError as error:
                 await self._refused("take", error)
             if not self._wanted:
@@ -231,7 +231,7 @@ class Broker:
             try:
                 how = await self.end(self.leases[slot], ending)
             except RedisAway as error:
-                self.link.note_down(error)
+                await self._away(error)
                 continue
             except RedisError as error:
                 # Others first, and this one again: nothing is dropped for an error.
@@ -260,6 +260,11 @@ class Broker:
                 await self.end(replace(lease, is_fenced=False), ending) if how == TRIMMED else how
             )
         return "dropped"
+
+    async def _away(self, error: RedisAway) -> None:
+        self.link.note_down(error)
+        # The link may be up again at once, and this connection alone be refused.
+        await asyncio.sleep(RETRY_S)
 
     async def _refused(self, what: str, error: RedisError) -> None:
         self.link.note_refused(what, error)

@@ -96,6 +96,7 @@ class Keeper:
         # Connections that died with the server would each report one more outage.
         await self._queue.disconnect()
         await check_server(self._queue)
+        await self._queue.ping_doorbell()
         await self._queue.ensure_groups()
         await self._renew()
         self._may_sweep_at = time.monotonic() + self._rhythm.lease_s

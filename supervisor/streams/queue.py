@@ -98,6 +98,11 @@ class Queue:
         for client in (self._client, self._doorbell):
             await client.connection_pool.disconnect(inuse_connections=False)
 
+    async def ping_doorbell(self) -> None:
+        """Connect the doorbell: a server that has room for one of us only is not there."""
+        async with answering(self._doorbell):
+            await self._doorbell.time()
+
     async def ensure_groups(self) -> None:
         """Create streams and groups that are missing, from the first entry on."""
         pairs = [(stream, self.keys.group) for stream in self.keys.request_streams]

@@ -152,9 +152,12 @@ def _problem_of(name: Any, user_id: Any, settings: Any) -> str:
 
 
 def run_id_in(text: str) -> str:
-    """Return the run id that stands in a text that may not be JSON, or ""."""
-    found = _RUN_ID_IN_TEXT.search(text)
-    return found[1] if found and _RUN_ID.fullmatch(found[1]) else ""
+    """Return the run id that stands in a text that may not be JSON, or "".
+
+    Two of them are none: one may stand in the settings, and would answer for another run.
+    """
+    found = {run_id for run_id in _RUN_ID_IN_TEXT.findall(text) if _RUN_ID.fullmatch(run_id)}
+    return found.pop() if len(found) == 1 else ""
 
 
 def safe_payload(entry: Entry) -> str:

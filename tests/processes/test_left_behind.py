@@ -64,3 +64,50 @@ def test_a_plugin_that_is_newer_than_the_supervisor_runs_without_a_reload(
 
     assert wait_until(lambda: world.result(run))["status"] == "completed"
     assert world.output(run)["summary"] == "fresh"
+
+
+def test_what_a_crew_does_to_its_process_does_not_reach_the_next_run(
+    start_supervisor, world, tmp_path
+):
+    plugins = write_crew(
+        tmp_path,
+        "leaves",
+        """
+        os.environ["OPENAI_API_KEY"] = settings["_llm_api_key"]
+        os.environ.pop("HOME", None)
+        os.chdir("/")
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.alarm(1)
+        return "left"
+        """,
+    )
+    write_crew(
+        plugins,
+        "looks",
+        """
+        time.sleep(1.5)
+        home = "HOME" in os.environ
+        return f"{os.environ.get('OPENAI_API_KEY')} {os.getcwd() == '/'} {home}"
+        """,
+    )
+    supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1).wait_idle(1)
+    (worker,) = supervisor.workers()
+    first = world.publish(plugin="leaves", settings={"_llm_api_key": "sk-of-user-a-123"})
+    wait_until(lambda: world.result(first))
+
+    second = world.publish(plugin="looks")
+
+    assert wait_until(lambda: world.result(second))["status"] == "completed"
+    assert world.output(second)["summary"] == "None False True"
+    assert supervisor.workers() == [worker]
+
+
+def test_an_error_that_cannot_even_be_formatted_is_a_failed_run(start_supervisor, world, tmp_path):
+    code = 'raise SyntaxError("x", ("f", object(), object(), object()))'
+    plugins = write_crew(tmp_path, "odd", code)
+    start_supervisor(plugin_dir=plugins).wait_idle()
+
+    run = world.publish(plugin="odd")
+
+    assert "SyntaxError" in wait_until(lambda: world.result(run))["error"]
+    assert world.result(run)["meta"]["attempt"] == 1

@@ -173,3 +173,10 @@ def test_text_without_credentials_is_kept_to_a_length():
 
 def test_nothing_is_kept_of_nothing():
     assert safe_payload(entry()) == ""
+
+
+def test_two_run_ids_in_a_broken_payload_are_none_of_them_answered():
+    text = '{"plugin_run_id": "mine", "settings": {"plugin_run_id": "somebody-elses"'
+
+    assert run_id_in(text) == ""
+    assert run_id_in(text.replace("somebody-elses", "mine")) == "mine"

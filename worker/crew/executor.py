@@ -14,6 +14,7 @@ from worker.crew.namespace import Namespace
 from worker.crew.output import as_json_text, clean
 from worker.crew.progress import Listener, Tracker
 from worker.crew.services import services_for
+from worker.crew.surroundings import restored
 from worker.errors import CrewpoolError, PluginBroken
 from worker.plugins import Catalogue, check_settings
 from worker.protocol import MAX_TEXT, Assignment, Outcome, Progress
@@ -74,7 +75,7 @@ class Executor:
         settings = check_settings(plugin, run.settings)
         # Not there when the plugin is newer than the zygote.
         namespace = self._namespaces.setdefault(plugin.name, Namespace(plugin.path))
-        with namespace.entered(), without_offline_model(settings):
+        with restored(), namespace.entered(), without_offline_model(settings):
             create_crew = getattr(namespace.load(), "create_crew", None)
             if not callable(create_crew):
                 raise PluginBroken(plugin.name, "crew/crew.py defines no create_crew(settings)")
@@ -136,4 +137,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _stack_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error, limit=-20))
+    try:
+        return "".join(traceback.format_exception(error, limit=-20))
+    except Exception as worse:  # noqa: BLE001  # see _sentence
+        return f"(no stack: {type(worse).__name__} while it was told)"
