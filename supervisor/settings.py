@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -125,10 +124,6 @@ class Settings(BaseSettings):
         if not re.match(r"(rediss?|unix)://.", url.get_secret_value()):
             # The value is not quoted: it may hold a password.
             raise ValueError("must begin with redis://, rediss:// or unix://")
-        try:
-            _ = urlsplit(url.get_secret_value()).port
-        except ValueError:
-            raise ValueError("has a port that is no number below 65536") from None
         return url
 
     @field_validator(
