@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,7 @@ def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[in
     boot = secrets.token_hex(2)
     host = f"{settings.host_name}-{boot}"
 
-    def name_of(slot: int) -> str:
-        return consumer_of(settings.host_name, boot, slot)
-
+    name_of = partial(consumer_of, settings.host_name, boot)
     link = Link(clock, wakeups.ring, log)
     queue = queue_of(settings)
     records = Records(queue, link, HostFacts(host, settings.record_ttl_s), log)
@@ -85,13 +84,6 @@ def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[in
     broker = Broker(queue, link, records, name_of, wakeups.ring, log)
     terms = Terms(settings.crew_timeout_s, settings.max_payload_bytes, settings.max_attempts)
     ledger = Ledger(broker, journal, terms, name_of)
-    sweeper = consumer_of(settings.host_name, boot, "sweep")
-
-    def judge(entry: Entry) -> Ending:
-        context = verdicts.Context(sweeper, settings.max_attempts)
-        return verdicts.of_lapsed(entry, settings.max_payload_bytes, context)
-
-    rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
     storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()))
     plan = _zygote_plan(settings, environ, storage)
     journal.hide(secrets_in(plan.environment))
@@ -112,13 +104,22 @@ def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[in
         link=link,
         records=records,
         broker=broker,
-        keeper=Keeper(queue, broker, rhythm, sweeper, judge, log),
+        keeper=_keeper(settings, queue, broker, name_of("sweep"), log),
         ledger=ledger,
         journal=journal,
         metrics=metrics,
         http=HttpServer(),
         snapshots=Snapshots(host),
     )
+
+
+def _keeper(settings: Settings, queue: Queue, broker: Broker, sweeper: str, log: Log) -> Keeper:
+    def judge(entry: Entry) -> Ending:
+        context = verdicts.Context(sweeper, settings.max_attempts)
+        return verdicts.of_lapsed(entry, settings.max_payload_bytes, context)
+
+    rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
+    return Keeper(queue, broker, rhythm, sweeper, judge, log)
 
 
 def _zygote_plan(settings: Settings, environ: Mapping[str, str], storage: Storage) -> ZygotePlan:
