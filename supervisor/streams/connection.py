@@ -49,6 +49,10 @@ async def answering(client: Redis) -> AsyncIterator[None]:
         # The reply of the cancelled command is still on its way: never read it as the next.
         await client.connection_pool.disconnect(inuse_connections=False)
         raise
+    # redis-py may have its answer in the instant of the cancellation, and swallow it: whoever
+    # pressed Ctrl-C then waits for a task that goes on.
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def where(client: Redis) -> str:
