@@ -1,6 +1,7 @@
 """Fixtures for all suites: servers, the application's view of them, and supervisors."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -14,6 +15,14 @@ for _name in [n for n in os.environ if n.startswith("CREWPOOL_")]:
     del os.environ[_name]
 for _name in ("REDIS_URL", "PLUGIN_DIR", "CREW_TIMEOUT_SECONDS"):
     os.environ.pop(_name, None)
+
+# Who runs the tests in the background may have told us to ignore Ctrl-C, and what we ignore
+# our children ignore: no test of a signal would mean anything.
+for _signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(
+            _signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -68,7 +68,8 @@ def up(
         raise UsageWrong(told, "the same without them, or without REDIS_URL")
     preflight.check(settings)
     with ExitStack() as started:
-        signal.signal(signal.SIGTERM, _leave)
+        leave = _Leave()
+        signal.signal(signal.SIGTERM, leave)
         render.talk(f"crewpool {__version__}", "bold")
         companions = [
             *(_start_server(started, data, redis_port) if origin == "default" else []),
@@ -78,6 +79,7 @@ def up(
         _introduce(settings, origin)
         # The first to run at the end: nothing may disturb the stopping of the others.
         started.callback(_ignore_signals)
+        leave.if_asked()
         code = serve(settings, companions)
     raise typer.Exit(code)
 
@@ -130,9 +132,24 @@ def _named(origin: str) -> str:
     return "REDIS_URL is set" if origin == "environment" else f"{origin} names redis_url"
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    """End before the supervisor's own handlers stand; what was started is stopped."""
-    sys.exit(128 + number)
+class _Leave:
+    """Ends us before the supervisor's own handlers stand; what was started is stopped.
+
+    It remembers that it was asked: an exception that is raised inside a callback of the
+    interpreter's, while a module is imported say, is printed there and goes no further.
+    """
+
+    def __init__(self) -> None:
+        self._asked: int | None = None
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        self._asked = number
+        self.if_asked()
+
+    def if_asked(self) -> None:
+        """Leave, if somebody wanted it."""
+        if self._asked is not None:
+            sys.exit(128 + self._asked)
 
 
 def _ignore_signals() -> None:
