@@ -1,6 +1,5 @@
-"""The settings: environment over TOML file over defaults; all problems told at once.
+"""The settings and their checks; configuration.py reads them.
 
-`load()` is the edge where they are checked; what it returns is right. Read once at start.
 Three names are fixed by the wire contract (REDIS_URL, PLUGIN_DIR, CREW_TIMEOUT_SECONDS),
 all others are CREWPOOL_<FIELD>.
 """
@@ -9,18 +8,14 @@ import os
 import re
 import socket
 import tempfile
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AliasChoices,
     BeforeValidator,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -32,7 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from supervisor.errors import SettingsWrong
+from worker.policies import Cause, Retries, Retry, refuse_final
 
 CONFIG_FILE = "crewpool.toml"
 FIXED_NAMES = {
@@ -52,6 +47,11 @@ _WORKER_ENV = """
     HF_TOKEN BASE_URL TAVILY_* SERPER_* CREWPOOL_OFFLINE_MODEL_URL
 """
 WORKER_ENV = tuple(_WORKER_ENV.split())
+# The ends that another start may mend, where neither plugin nor settings say other.
+RETRIED = ("crash", "oom", "lost", "rate_limited")
+# A lost run did nothing wrong and has waited for a lease already; a model that says 429
+# wants us to wait.
+BACKOFF_S = {"lost": 0.0, "rate_limited": 5.0}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Words = Annotated[
     tuple[str, ...],
@@ -97,8 +97,25 @@ class Settings(BaseSettings):
     sweep_every_s: Positive = Field(2, description="how often lapsed leases are looked for")
     boot_timeout_s: Positive = Field(60, description="longest start of the zygote or of a worker")
     max_attempts: int = Field(
-        3, ge=1, le=100, description="starts of a run whose worker or host died"
+        3, ge=1, le=100, description="starts of a run that crash, oom, lost or rate_limited ended"
     )
+    retry: Retries = Field({}, description="other attempts and backoff by cause, as in plugin.yaml")
+    ageing_s: float = Field(
+        300, ge=0, allow_inf_nan=False, description="wait that is worth one priority; 0: none is"
+    )
+    quarantine_crashes: int = Field(
+        5, ge=0, le=1000, description="crashes that pause a plugin; 0: none do"
+    )
+    quarantine_window_s: Positive = Field(300, description="in which the crashes are counted")
+    quarantine_cooldown_s: Positive = Field(60, description="after which one run is let through")
+    max_waiting: int = Field(
+        100_000, ge=1, description="runs of one priority that may wait; more are refused"
+    )
+    retention_s: float = Field(
+        3600, ge=0, allow_inf_nan=False, description="how long entries are kept after their end"
+    )
+    dead_letters_max: int = Field(10_000, ge=1, description="dead letters that are kept")
+    dead_letters_ttl_s: Positive = Field(2_592_000, description="how long dead letters are kept")
     max_payload_bytes: int = Field(1_048_576, ge=1024, le=4_194_304, description="largest request")
     max_output_bytes: int = Field(
         4_194_304, ge=1024, le=6_291_456, description="largest output of a crew"
@@ -110,6 +127,10 @@ class Settings(BaseSettings):
     results_group: str = "go-workers"
     record_ttl_s: int = Field(86_400, ge=60, description="how long run records are kept")
     done_ttl_s: int = Field(604_800, ge=60, description="how long a second result is refused")
+    messages_stream: str = Field(
+        "crewpool:messages", description="beginning of the names of the control streams"
+    )
+    heartbeat_every_s: Positive = Field(5, description="how often a supervisor says it is alive")
     host_name: str = Field(
         "", description="name of this host in consumer names; default: its hostname"
     )
@@ -132,6 +153,7 @@ class Settings(BaseSettings):
         "dead_letters_stream",
         "requests_group",
         "results_group",
+        "messages_stream",
     )
     @classmethod
     def _name(cls, name: str) -> str:
@@ -152,8 +174,18 @@ class Settings(BaseSettings):
         shm = Path("/dev/shm")  # noqa: S108  # tmpfs on purpose (trap C7); our folder in it is 0700
         return shm if os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
 
+    def retry_of(self, cause: Cause) -> Retry:
+        """Return how often a run is started that this cause ended, where no plugin says other."""
+        if (own := self.retry.get(cause)) is not None:
+            return own
+        return Retry(
+            attempts=self.max_attempts if cause in RETRIED else 1,
+            backoff_s=BACKOFF_S.get(cause, 1.0),
+        )
+
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
+        refuse_final(self.retry)
         if self.renew_every_s * 2 > self.lease_s:
             raise ValueError(
                 "renew_every_s must be at most half of lease_s, or one lost renewal loses the lease"
@@ -186,88 +218,7 @@ class Settings(BaseSettings):
         return Path(os.environ.get("CREWPOOL_CONFIG", CONFIG_FILE))
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a value came from, for `crewpool config show`. Secrets are hidden in `value`."""
-
-    name: str
-    variable: str
-    value: str
-    origin: str
-
-
-def variable_of(field: str) -> str:
-    """Return the environment variable that sets a field."""
-    return FIXED_NAMES.get(field, f"CREWPOOL_{field.upper()}")
-
-
-def load(**overrides: Any) -> Settings:
-    """Read and check all settings. Raises SettingsWrong with every problem at once."""
-    _read_file()
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        raise SettingsWrong([_problem(e) for e in error.errors(include_input=False)]) from None
-
-
-def origins(settings: Settings) -> list[Origin]:
-    """Return each value with its origin: environment, file or default."""
-    in_file = {key.lower() for key in _read_file()}
-    set_in_env = {key.upper() for key, value in os.environ.items() if value}
-    rows = []
-    for field in Settings.model_fields:
-        variable = variable_of(field)
-        origin = "default"
-        if field in in_file or variable.lower() in in_file:
-            origin = str(Settings.file())
-        if variable in set_in_env:
-            origin = "environment"
-        rows.append(Origin(field, variable, _shown(getattr(settings, field)), origin))
-    return rows
-
-
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return CREWPOOL_* variables that nothing reads: mostly misspelt ones.
-
-    Kubernetes sets CREWPOOL_SERVICE_… and CREWPOOL_PORT… for a Service of our name, so this
-    is a hint and no error.
-    """
-    known = {variable_of(field) for field in Settings.model_fields}
-    known |= {"CREWPOOL_CONFIG", "CREWPOOL_OFFLINE_MODEL_URL", "CREWPOOL_TREE"}
-    injected = re.compile(r"CREWPOOL_(SERVICE|PORT)(_|$)")
-    return sorted(
-        name
-        for name in environ
-        if name.startswith("CREWPOOL_") and name not in known and not injected.match(name)
-    )
-
-
 def without_password(url: str) -> str:
     """Return the URL as it may be shown: without the password, wherever it stands in it."""
     hidden = re.sub(r"(://).*@", r"\1***@", url)
     return re.sub(r"((?:^|[?&])password=)[^&]*", r"\1***", hidden)
-
-
-def _read_file() -> dict[str, Any]:
-    path = Settings.file()
-    if "CREWPOOL_CONFIG" in os.environ and not path.is_file():
-        raise SettingsWrong([f"CREWPOOL_CONFIG names {path}, which is no file"])
-    try:
-        return tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsWrong([f"{path} cannot be read: {error}"]) from None
-
-
-def _problem(error: Any) -> str:
-    where = str(error["loc"][0]).lower() if error["loc"] else ""
-    field = next((f for f, v in FIXED_NAMES.items() if where in (f, v.lower())), where)
-    if error["type"] == "extra_forbidden":
-        return f"{field} (in {Settings.file()}): no such setting"
-    told = error["msg"].removeprefix("Value error, ")
-    return f"{variable_of(field)}: {told}" if field else told
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        return without_password(value.get_secret_value())
-    return " ".join(value) if isinstance(value, tuple) else str(value)

@@ -16,19 +16,18 @@ from typing import Annotated, Any
 
 import yaml
 from jsonschema import Draft202012Validator, SchemaError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from worker.errors import PluginBroken, PluginNotFound, SettingsInvalid
+from worker.policies import Policies
 from worker.redact import without_credentials
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MOST_PROBLEMS = 5
 
 
-class Manifest(BaseModel):
+class Manifest(Policies):
     """What plugin.yaml may say. Unknown keys are refused: they are mostly misspelt ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     description: str = ""

@@ -15,9 +15,10 @@ from pathlib import Path
 from supervisor import __version__
 from supervisor.cli import health, preflight
 from supervisor.cli.findings import Finding, good, problem, warning
+from supervisor.configuration import unknown_variables
 from supervisor.embedded.offline_model import provider_key_in
 from supervisor.embedded.server import find_programs
-from supervisor.settings import Settings, unknown_variables
+from supervisor.settings import Settings
 from worker.plugins import discover
 
 OLDEST, NEWEST = (3, 11), (3, 13)

@@ -7,7 +7,7 @@ import typer
 
 from supervisor.cli import render
 from supervisor.cli.options import AsJson
-from supervisor.settings import load, origins, unknown_variables
+from supervisor.configuration import load, origins, unknown_variables
 
 HELP = """Show the value of each setting, where it comes from, and the variable that sets it.
 

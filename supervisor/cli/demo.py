@@ -19,9 +19,9 @@ from supervisor.cli.demo_world import DemoWorld
 from supervisor.cli.failures import INTERRUPTED, CommandFailed
 from supervisor.cli.options import AsJson
 from supervisor.cli.waiting import BLOCK_S
+from supervisor.configuration import load
 from supervisor.embedded.offline_model import provider_key_in
 from supervisor.errors import RedisAway
-from supervisor.settings import load
 from supervisor.streams import inspect
 from supervisor.streams.publish import publish
 from supervisor.streams.queue import Queue

@@ -10,8 +10,9 @@ from supervisor.cli import checks_host, checks_redis, checks_zygote, failures, r
 from supervisor.cli.findings import Finding, Level, problem
 from supervisor.cli.options import AsJson, with_queue
 from supervisor.cli.preflight import plugin_dir_trouble, redis_url_trouble, storage_trouble
+from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
-from supervisor.settings import Settings, load
+from supervisor.settings import Settings
 
 STYLES = {Level.GOOD: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 

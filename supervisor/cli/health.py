@@ -14,7 +14,8 @@ import typer
 
 from supervisor.cli import render
 from supervisor.cli.failures import CommandFailed, UsageWrong
-from supervisor.settings import Settings, load
+from supervisor.configuration import load
+from supervisor.settings import Settings
 
 TIMEOUT_S = 3.0
 # An address to listen on is not always one to connect to.

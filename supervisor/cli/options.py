@@ -10,8 +10,9 @@ from typing import Annotated, TypeVar
 import typer
 
 from supervisor.cli.preflight import redis_url_trouble
+from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
-from supervisor.settings import Settings, load
+from supervisor.settings import Settings
 from supervisor.streams.queue import Queue
 from supervisor.wiring import queue_of
 

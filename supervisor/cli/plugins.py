@@ -7,8 +7,9 @@ import typer
 from supervisor.cli import failures, render
 from supervisor.cli.options import AsJson
 from supervisor.cli.preflight import plugin_dir_trouble
+from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
-from supervisor.settings import Settings, load
+from supervisor.settings import Settings
 from worker.plugins import Catalogue, Plugin, discover
 
 HELP = """List the plugins of the plugin folder (PLUGIN_DIR, default: ./plugins).

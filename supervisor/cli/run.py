@@ -4,7 +4,7 @@ import typer
 
 from supervisor.cli.failures import run_exit_codes
 from supervisor.cli.serving import serve
-from supervisor.settings import load
+from supervisor.configuration import load
 
 HELP = f"""Run a supervisor: take runs from Redis, one worker process a crew, one result a run.
 

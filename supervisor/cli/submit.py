@@ -13,7 +13,7 @@ import typer
 from supervisor.cli import failures, outputs, render, request, wording
 from supervisor.cli.options import AsJson
 from supervisor.cli.submitting import Submission, Submitting
-from supervisor.settings import load
+from supervisor.configuration import load
 from supervisor.streams.keys import Keys
 from supervisor.streams.publish import stream_of
 from supervisor.streams.wire import LARGEST_USER_ID, Request

@@ -19,9 +19,10 @@ from supervisor.cli import preflight, render
 from supervisor.cli.companions import DEFAULT_PORT, free_or_default_port
 from supervisor.cli.failures import UsageWrong, run_exit_codes
 from supervisor.cli.serving import serve
+from supervisor.configuration import load, origins
 from supervisor.embedded.offline_model import OfflineModel, provider_key_in
 from supervisor.embedded.server import EmbeddedServer
-from supervisor.settings import Settings, load, origins, without_password
+from supervisor.settings import Settings, without_password
 from worker.plugins import discover
 
 HELP = f"""Run a supervisor on this machine, with what it needs: a Redis-compatible server of its

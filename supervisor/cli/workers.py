@@ -8,7 +8,8 @@ from rich.table import Table
 
 from supervisor.cli import render, wording
 from supervisor.cli.options import AsJson, with_queue
-from supervisor.settings import load, without_password
+from supervisor.configuration import load
+from supervisor.settings import without_password
 from supervisor.streams import inspect
 
 # A supervisor that was killed and replaced is news for a day, not for ever.

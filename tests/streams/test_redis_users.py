@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
-from supervisor.settings import load
+from supervisor.configuration import load
 from supervisor.streams.endings import DeadLetter
 from supervisor.streams.gauges import Gauges
 from supervisor.streams.keys import Keys

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from supervisor.settings import Settings, load
+from supervisor.configuration import load
+from supervisor.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

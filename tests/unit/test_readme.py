@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.configuration import variable_of
 from supervisor.errors import Exit
-from supervisor.settings import Settings, variable_of
+from supervisor.settings import Settings
 from supervisor.signals import ASKS
 from supervisor.streams.wire import Entry, Request, parse
 from worker.plugins import check_settings, discover

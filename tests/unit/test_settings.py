@@ -2,8 +2,9 @@
 
 import pytest
 
+from supervisor.configuration import load, origins, unknown_variables
 from supervisor.errors import SettingsWrong
-from supervisor.settings import Settings, load, origins, unknown_variables, without_password
+from supervisor.settings import Settings, without_password
 
 
 @pytest.fixture(autouse=True)

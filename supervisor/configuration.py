@@ -1,0 +1,101 @@
+"""Reads the settings where they are: the edge where bad ones become one clear error.
+
+Environment over TOML file over defaults. Read once at start. The settings themselves, with
+their checks, stand in settings.py.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+from pydantic_core import to_json
+
+from supervisor.errors import SettingsWrong
+from supervisor.settings import FIXED_NAMES, Settings, without_password
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value came from, for `crewpool config show`. Secrets are hidden in `value`."""
+
+    name: str
+    variable: str
+    value: str
+    origin: str
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable that sets a field."""
+    return FIXED_NAMES.get(field, f"CREWPOOL_{field.upper()}")
+
+
+def load(**overrides: Any) -> Settings:
+    """Read and check all settings. Raises SettingsWrong with every problem at once."""
+    _read_file()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsWrong([_problem(e) for e in error.errors(include_input=False)]) from None
+
+
+def origins(settings: Settings) -> list[Origin]:
+    """Return each value with its origin: environment, file or default."""
+    in_file = {key.lower() for key in _read_file()}
+    set_in_env = {key.upper() for key, value in os.environ.items() if value}
+    rows = []
+    for field in Settings.model_fields:
+        variable = variable_of(field)
+        origin = "default"
+        if field in in_file or variable.lower() in in_file:
+            origin = str(Settings.file())
+        if variable in set_in_env:
+            origin = "environment"
+        rows.append(Origin(field, variable, _shown(getattr(settings, field)), origin))
+    return rows
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return CREWPOOL_* variables that nothing reads: mostly misspelt ones.
+
+    Kubernetes sets CREWPOOL_SERVICE_… and CREWPOOL_PORT… for a Service of our name, so this
+    is a hint and no error.
+    """
+    known = {variable_of(field) for field in Settings.model_fields}
+    known |= {"CREWPOOL_CONFIG", "CREWPOOL_OFFLINE_MODEL_URL", "CREWPOOL_TREE"}
+    injected = re.compile(r"CREWPOOL_(SERVICE|PORT)(_|$)")
+    return sorted(
+        name
+        for name in environ
+        if name.startswith("CREWPOOL_") and name not in known and not injected.match(name)
+    )
+
+
+def _read_file() -> dict[str, Any]:
+    path = Settings.file()
+    if "CREWPOOL_CONFIG" in os.environ and not path.is_file():
+        raise SettingsWrong([f"CREWPOOL_CONFIG names {path}, which is no file"])
+    try:
+        return tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsWrong([f"{path} cannot be read: {error}"]) from None
+
+
+def _problem(error: Any) -> str:
+    where = str(error["loc"][0]).lower() if error["loc"] else ""
+    field = next((f for f, v in FIXED_NAMES.items() if where in (f, v.lower())), where)
+    if error["type"] == "extra_forbidden":
+        return f"{field} (in {Settings.file()}): no such setting"
+    told = error["msg"].removeprefix("Value error, ")
+    return f"{variable_of(field)}: {told}" if field else told
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return without_password(value.get_secret_value())
+    if isinstance(value, dict):
+        return to_json(value).decode()
+    return " ".join(value) if isinstance(value, tuple) else str(value)
