@@ -128,8 +128,9 @@ class Settings(BaseSettings):
     record_ttl_s: int = Field(86_400, ge=60, description="how long run records are kept")
     done_ttl_s: int = Field(604_800, ge=60, description="how long a second result is refused")
     messages_stream: str = Field(
-        "crewpool:messages", description="beginning of the names of the control streams"
+        "", description="how the control streams begin; default: crewpool:messages"
     )
+    heartbeats_key: str = Field("", description="set of all supervisors; default: crewpool:hosts")
     heartbeat_every_s: Positive = Field(5, description="how often a supervisor says it is alive")
     host_name: str = Field(
         "", description="name of this host in consumer names; default: its hostname"
@@ -154,10 +155,11 @@ class Settings(BaseSettings):
         "requests_group",
         "results_group",
         "messages_stream",
+        "heartbeats_key",
     )
     @classmethod
     def _name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9:_.{}\-]{1,128}", name):
+        if name and not re.fullmatch(r"[A-Za-z0-9:_.{}\-]{1,128}", name):
             raise ValueError("must be 1 to 128 letters, digits or any of : _ . { } -")
         return name
 

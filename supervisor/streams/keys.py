@@ -5,18 +5,27 @@ from dataclasses import dataclass
 
 from supervisor.settings import Settings
 
+PRIORITIES = ("critical", "high", "normal", "low")
+"""Most urgent first; the place in here is the level that scripts count with."""
+NORMAL = PRIORITIES.index("normal")
 _TAG = re.compile(r"\{[^{}]+\}")
+_ENDS_WITH_NORMAL = re.compile(r":normal$")
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The names that one deployment uses."""
+    """The names that one deployment uses.
+
+    `messages` and `heartbeats` are "" where they follow from the others.
+    """
 
     requests: str
     results: str
     dead_letters: str
     group: str
     results_group: str
+    messages: str = ""
+    heartbeats: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> "Keys":
@@ -27,40 +36,127 @@ class Keys:
             settings.dead_letters_stream,
             settings.requests_group,
             settings.results_group,
+            settings.messages_stream,
+            settings.heartbeats_key,
         )
 
     @property
     def request_streams(self) -> tuple[str, ...]:
-        """The streams of requests, most urgent first; the plain name is priority normal."""
-        return (
-            f"{self.requests}:critical",
-            f"{self.requests}:high",
-            self.requests,
-            f"{self.requests}:low",
-        )
+        """The streams of requests, most urgent first; the plain name is priority normal.
+
+        A name that ends with `:normal` is one of four alike: `cortex:tasks:normal`.
+        """
+        base = _ENDS_WITH_NORMAL.sub("", self.requests)
+        streams = [f"{base}:{priority}" for priority in PRIORITIES]
+        streams[NORMAL] = self.requests
+        return tuple(streams)
 
     @property
-    def _prefix(self) -> str:
+    def streams(self) -> tuple[str, ...]:
+        """All streams that runs are taken from: those of requests, and the resumed ones."""
+        return (*self.request_streams, self.resumed)
+
+    @property
+    def resumed(self) -> str:
+        """The stream through which parked runs go on. Whatever is added is read in one step."""
+        return f"{self.prefix}:resumed"
+
+    @property
+    def bell(self) -> str:
+        """The stream that wakes idle supervisors when something else than an entry is new."""
+        return f"{self.prefix}:bell"
+
+    @property
+    def holding(self) -> str:
+        """The hash of runs in hand: run id → where it is pending, and its plugin."""
+        return f"{self.prefix}:holding"
+
+    @property
+    def running(self) -> str:
+        """The hash of how many runs of each plugin are in hand."""
+        return f"{self.prefix}:running"
+
+    @property
+    def starts(self) -> str:
+        """The hash of the latest starts of each plugin that has a rate."""
+        return f"{self.prefix}:starts"
+
+    @property
+    def delayed(self) -> str:
+        """The sorted set of runs that wait for a time (ms)."""
+        return f"{self.prefix}:delayed"
+
+    @property
+    def parked(self) -> str:
+        """The sorted set of runs that wait for room, in their order for each plugin."""
+        return f"{self.prefix}:parked"
+
+    @property
+    def parked_plugins(self) -> str:
+        """The hash of how many runs of each plugin are parked."""
+        return f"{self.prefix}:parked:plugins"
+
+    @property
+    def waiting(self) -> str:
+        """The hash of what delayed and parked runs consist of: run id → packed fields."""
+        return f"{self.prefix}:waiting"
+
+    @property
+    def cancelled(self) -> str:
+        """The sorted set of runs that must not go on, by the time (ms) of the cancel."""
+        return f"{self.prefix}:cancelled"
+
+    @property
+    def plugins(self) -> str:
+        """The hash of plugins that are paused or in quarantine, or crashed lately."""
+        return f"{self.prefix}:plugins"
+
+    @property
+    def queued(self) -> str:
+        """The sorted set of runs that we published and nobody has taken, by entry id (ms)."""
+        return f"{self.prefix}:queued"
+
+    @property
+    def runs(self) -> str:
+        """The sorted set of all runs that have a record, by the time of their last change (s)."""
+        return f"{self.prefix}:runs"
+
+    @property
+    def prefix(self) -> str:
+        """What our own names begin with."""
         # Scripts touch streams and these keys together: on a cluster they share a tag.
         tag = _TAG.search(self.requests)
         return f"{tag[0]}:crewpool" if tag else "crewpool"
 
     def done(self, run_id: str) -> str:
         """Name the marker that a run has its result (trap R19)."""
-        return f"{self._prefix}:done:{run_id}"
+        return f"{self.prefix}:done:{run_id}"
 
     def record(self, run_id: str) -> str:
         """Name the hash that says where a run is."""
-        return f"{self._prefix}:run:{run_id}"
+        return f"{self.prefix}:run:{run_id}"
+
+    def unique(self, digest: str) -> str:
+        """Name the key that holds the one run of this plugin, user and settings."""
+        return f"{self.prefix}:unique:{digest}"
 
     def host(self, host: str) -> str:
         """Name the heartbeat of one supervisor: JSON with a time to live."""
-        return f"{self._prefix}:host:{host}"
+        return f"{self.heartbeats}:{host}" if self.heartbeats else f"{self.prefix}:host:{host}"
 
     @property
     def hosts(self) -> str:
         """The sorted set of supervisors by the time of their last heartbeat."""
-        return f"{self._prefix}:hosts"
+        return self.heartbeats or f"{self.prefix}:hosts"
+
+    def messages_to(self, host: str) -> str:
+        """Name the control stream of one supervisor."""
+        return f"{self.messages or f'{self.prefix}:messages'}:{host}"
+
+    @property
+    def messages_to_all(self) -> str:
+        """The control stream that every supervisor listens to."""
+        return self.messages_to("all")
 
 
 def consumer_of(host: str, boot: str, slot: int | str) -> str:
