@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -158,8 +159,9 @@ class Settings(BaseSettings):
         "heartbeats_key",
     )
     @classmethod
-    def _name(cls, name: str) -> str:
-        if name and not re.fullmatch(r"[A-Za-z0-9:_.{}\-]{1,128}", name):
+    def _name(cls, name: str, info: ValidationInfo) -> str:
+        has_default = info.field_name in ("messages_stream", "heartbeats_key")
+        if not (has_default and not name) and not re.fullmatch(r"[A-Za-z0-9:_.{}\-]{1,128}", name):
             raise ValueError("must be 1 to 128 letters, digits or any of : _ . { } -")
         return name
 
