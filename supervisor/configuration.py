@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import to_json
+from pydantic_settings import SettingsError
 
+from supervisor.addresses import without_password
 from supervisor.errors import SettingsWrong
-from supervisor.settings import FIXED_NAMES, Settings, without_password
+from supervisor.messaging import NAMES, settings_of
+from supervisor.settings import FIXED_NAMES, Settings
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,29 @@ def variable_of(field: str) -> str:
 
 def load(**overrides: Any) -> Settings:
     """Read and check all settings. Raises SettingsWrong with every problem at once."""
-    _read_file()
+    problems = _contradictions(_read_file())
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise SettingsWrong([_problem(e) for e in error.errors(include_input=False)]) from None
+        problems += [_problem(e) for e in error.errors(include_input=False)]
+    except SettingsError as error:
+        # A variable that should hold JSON and does not; the text names it, and quotes nothing.
+        problems.append(f"{error}: must be JSON")
+    else:
+        if not problems:
+            return settings
+    raise SettingsWrong(problems)
 
 
 def origins(settings: Settings) -> list[Origin]:
     """Return each value with its origin: environment, file or default."""
-    in_file = {key.lower() for key in _read_file()}
+    file = {key.lower(): value for key, value in _read_file().items()}
+    in_file = {*file, *settings_of(file.get("messaging"))}
     set_in_env = {key.upper() for key, value in os.environ.items() if value}
     rows = []
     for field in Settings.model_fields:
         variable = variable_of(field)
-        origin = "default"
+        origin = "names" if field in NAMES[settings.names] else "default"
         if field in in_file or variable.lower() in in_file:
             origin = str(Settings.file())
         if variable in set_in_env:
@@ -86,14 +97,37 @@ def _read_file() -> dict[str, Any]:
 
 def _problem(error: Any) -> str:
     where = str(error["loc"][0]).lower() if error["loc"] else ""
+    if where == "messaging":
+        where = ".".join(map(str, error["loc"]))
+        return f"{where} (in {Settings.file()}): {_told(error)}"
     field = next((f for f, v in FIXED_NAMES.items() if where in (f, v.lower())), where)
     if error["type"] == "extra_forbidden":
         return f"{field} (in {Settings.file()}): no such setting"
-    told = error["msg"].removeprefix("Value error, ")
+    told = _told(error)
     return f"{variable_of(field)}: {told}" if field else told
 
 
+def _told(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "no such setting"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _contradictions(file: Mapping[str, Any]) -> list[str]:
+    """Return what the file says twice: in the block of the application, and in our words."""
+    ours = {key.lower() for key in file}
+    return [
+        f"{field} and [messaging] both stand in {Settings.file()}: keep one of them"
+        for field in settings_of(file.get("messaging"))
+        if field in ours
+    ]
+
+
 def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, BaseModel):
+        return value.model_dump_json(exclude_unset=True)
     if isinstance(value, SecretStr):
         return without_password(value.get_secret_value())
     if isinstance(value, dict):

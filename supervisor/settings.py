@@ -9,7 +9,7 @@ import re
 import socket
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -28,6 +28,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from supervisor.addresses import FORMS, has_known_scheme, is_encrypted, with_files
+from supervisor.messaging import Messaging, filled_in
 from worker.policies import Cause, Retries, Retry, refuse_final
 
 CONFIG_FILE = "crewpool.toml"
@@ -77,7 +79,13 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         validation_alias=AliasChoices("redis_url", "REDIS_URL"),
-        description="redis://, rediss:// or unix://",
+        description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://",
+    )
+    redis_ca_file: Path | None = Field(None, description="who signed the certificate of rediss://")
+    redis_cert_file: Path | None = Field(None, description="our own certificate for rediss://")
+    redis_key_file: Path | None = Field(None, description="the key of redis_cert_file")
+    messaging: Annotated[Messaging | None, NoDecode] = Field(
+        None, description="block of crewpool.toml: the application's words for Redis"
     )
     plugin_dir: Path = Field(
         Path("plugins"),
@@ -121,6 +129,9 @@ class Settings(BaseSettings):
     max_output_bytes: int = Field(
         4_194_304, ge=1024, le=6_291_456, description="largest output of a crew"
     )
+    names: Literal["plugin", "cortex"] = Field(
+        "plugin", description="profile that the names of streams are taken from"
+    )
     requests_stream: str = "plugin:requests"
     results_stream: str = "plugin:results"
     dead_letters_stream: str = "plugin:requests:dlq"
@@ -141,12 +152,17 @@ class Settings(BaseSettings):
     worker_env: Words = Field(WORKER_ENV, description="variables a worker may see (patterns)")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return filled_in(given)
+
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, url: SecretStr) -> SecretStr:
-        if not re.match(r"(rediss?|unix)://.", url.get_secret_value()):
+        if not has_known_scheme(url.get_secret_value()):
             # The value is not quoted: it may hold a password.
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+            raise ValueError(f"must begin with {FORMS}")
         return url
 
     @field_validator(
@@ -163,6 +179,9 @@ class Settings(BaseSettings):
         has_default = info.field_name in ("messages_stream", "heartbeats_key")
         if not (has_default and not name) and not re.fullmatch(r"[A-Za-z0-9:_.{}\-]{1,128}", name):
             raise ValueError("must be 1 to 128 letters, digits or any of : _ . { } -")
+        if not re.fullmatch(r"[^{}]*(\{[^{}]+\}[^{}]*)?", name):
+            # Which part of {{a}b} Redis takes for the hash tag nobody should have to know.
+            raise ValueError("may have one pair of braces, with the hash tag for a cluster in it")
         return name
 
     @field_validator("host_name")
@@ -194,13 +213,36 @@ class Settings(BaseSettings):
             raise ValueError(
                 "renew_every_s must be at most half of lease_s, or one lost renewal loses the lease"
             )
-        requests = [f"{self.requests_stream}{end}" for end in ("", ":critical", ":high", ":low")]
+        base = self.requests_stream.removesuffix(":normal")
+        requests = [self.requests_stream, *(f"{base}:{end}" for end in ("critical", "high", "low"))]
         if len({*requests, self.results_stream, self.dead_letters_stream}) < 6:
             raise ValueError(
                 "requests_stream (with :critical, :high, :low), results_stream and "
                 "dead_letters_stream must differ"
             )
         return self
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> "Settings":
+        files = (self.redis_ca_file, self.redis_cert_file, self.redis_key_file)
+        if any(files) and not is_encrypted(self.redis_url.get_secret_value()):
+            raise ValueError(
+                "redis_ca_file, redis_cert_file and redis_key_file are for rediss://, and "
+                "REDIS_URL asks for a connection without TLS"
+            )
+        if self.redis_key_file and not self.redis_cert_file:
+            raise ValueError("redis_key_file needs redis_cert_file")
+        return self
+
+    @property
+    def redis_address(self) -> str:
+        """The URL that clients connect to: redis_url, with the files for TLS in it."""
+        files = {
+            "ssl_ca_certs": self.redis_ca_file,
+            "ssl_certfile": self.redis_cert_file,
+            "ssl_keyfile": self.redis_key_file,
+        }
+        return with_files(self.redis_url.get_secret_value(), files)
 
     @classmethod
     def settings_customise_sources(
@@ -220,9 +262,3 @@ class Settings(BaseSettings):
     def file() -> Path:
         """Return the TOML file that is read: $CREWPOOL_CONFIG or ./crewpool.toml."""
         return Path(os.environ.get("CREWPOOL_CONFIG", CONFIG_FILE))
-
-
-def without_password(url: str) -> str:
-    """Return the URL as it may be shown: without the password, wherever it stands in it."""
-    hidden = re.sub(r"(://).*@", r"\1***@", url)
-    return re.sub(r"((?:^|[?&])password=)[^&]*", r"\1***", hidden)

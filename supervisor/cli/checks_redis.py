@@ -5,9 +5,10 @@ Called by doctor.py. It asks, and changes nothing.
 
 import time
 
+from supervisor.addresses import without_password
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.errors import RedisAway, RedisTooOld
-from supervisor.settings import Settings, without_password
+from supervisor.settings import Settings
 from supervisor.streams import inspect
 from supervisor.streams.queue import Queue
 from supervisor.streams.server import NamesNeedOneSlot, ServerFacts, check_server

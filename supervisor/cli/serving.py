@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterable
 
 from supervisor import __version__
+from supervisor.addresses import without_password
 from supervisor.cli import preflight
 from supervisor.configuration import unknown_variables
 from supervisor.errors import RedisTooOld, SettingsWrong
 from supervisor.log import Log, to_stderr
 from supervisor.loop import Supervisor
-from supervisor.settings import Settings, without_password
+from supervisor.settings import Settings
 from supervisor.streams.server import NamesNeedOneSlot
 from supervisor.wiring import wire
 

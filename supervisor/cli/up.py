@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from supervisor import __version__
+from supervisor.addresses import without_password
 from supervisor.cli import preflight, render
 from supervisor.cli.companions import DEFAULT_PORT, free_or_default_port
 from supervisor.cli.failures import UsageWrong, run_exit_codes
@@ -22,7 +23,7 @@ from supervisor.cli.serving import serve
 from supervisor.configuration import load, origins
 from supervisor.embedded.offline_model import OfflineModel, provider_key_in
 from supervisor.embedded.server import EmbeddedServer
-from supervisor.settings import Settings, without_password
+from supervisor.settings import Settings
 from worker.plugins import discover
 
 HELP = f"""Run a supervisor on this machine, with what it needs: a Redis-compatible server of its

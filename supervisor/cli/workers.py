@@ -6,10 +6,10 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from supervisor.addresses import without_password
 from supervisor.cli import render, wording
 from supervisor.cli.options import AsJson, with_queue
 from supervisor.configuration import load
-from supervisor.settings import without_password
 from supervisor.streams import inspect
 
 # A supervisor that was killed and replaced is news for a day, not for ever.

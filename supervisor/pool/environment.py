@@ -6,8 +6,8 @@ credentials, and a list of what is forbidden is never complete.
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from urllib.parse import unquote, urlsplit
 
+from supervisor.addresses import passwords_in
 from worker.redact import SHORTEST, secrets_of
 
 # Read by the janitor of a zygote whose supervisor died; see worker/janitor.py.
@@ -19,8 +19,8 @@ def worker_environment(
 ) -> dict[str, str]:
     """Return the variables for the zygote: those a pattern names, and none with Redis in it."""
     wanted = tuple(patterns)
-    password = unquote(urlsplit(redis_url).password or "")
-    forbidden = [redis_url, *([password] if len(password) >= SHORTEST else [])]
+    passwords = [password for password in passwords_in(redis_url) if len(password) >= SHORTEST]
+    forbidden = [redis_url, *passwords]
     allowed = {
         name: value
         for name, value in environ.items()

@@ -1,10 +1,13 @@
 """Settings: environment over file over defaults, every problem at once, no secret shown."""
 
+from urllib.parse import urlencode
+
 import pytest
 
+from supervisor.addresses import passwords_in, without_password
 from supervisor.configuration import load, origins, unknown_variables
 from supervisor.errors import SettingsWrong
-from supervisor.settings import Settings, without_password
+from supervisor.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -164,10 +167,37 @@ def test_a_password_is_shown_nowhere(monkeypatch):
         ("redis://u:p@ss@h", "redis://***@h"),
         ("redis://u:p/w@h", "redis://***@h"),
         ("unix:///run/r.sock?db=1&password=p", "unix:///run/r.sock?db=1&password=***"),
+        ("redis+sentinel://u:p@a:1,b:2/main/0", "redis+sentinel://***@a:1,b:2/main/0"),
+        (
+            "rediss+sentinel://:p@a:1,b:2/m?sentinel_password=q@r&ssl_password=s",
+            "rediss+sentinel://***@a:1,b:2/m?sentinel_password=***&ssl_password=***",
+        ),
+        ("redis+cluster://u:p@a:1,b:2", "redis+cluster://***@a:1,b:2"),
     ],
 )
 def test_an_address_is_shown_without_its_password(url, shown):
     assert without_password(url) == shown
+
+
+def test_all_passwords_of_an_address_are_known_as_they_are():
+    url = "redis+sentinel://u:p%40q@a:1,b:2/m?sentinel_password=r%20s&password=t"
+
+    assert passwords_in(url) == ["p@q", "t", "r s"]
+    assert passwords_in("redis://h:1/0") == []
+    assert passwords_in("redis://[::1") == []
+
+
+def test_files_for_tls_are_for_encrypted_addresses(monkeypatch):
+    assert "without TLS" in problems(redis_ca_file="ca.pem")[0]
+    assert "needs redis_cert_file" in problems(redis_url="rediss://h", redis_key_file="k.pem")[0]
+
+
+def test_files_for_tls_stand_among_the_options_of_the_address(tmp_path):
+    settings = load(redis_url="rediss://h:1/0?protocol=2", redis_ca_file="my ca.pem")
+
+    option = urlencode({"ssl_ca_certs": tmp_path / "my ca.pem"})
+    assert settings.redis_address == f"rediss://h:1/0?protocol=2&{option}"
+    assert load(redis_url="rediss://h:1").redis_address == "rediss://h:1"
 
 
 def test_lists_are_words(monkeypatch):
