@@ -199,12 +199,11 @@ class Settings(BaseSettings):
 
     def retry_of(self, cause: Cause) -> Retry:
         """Return how often a run is started that this cause ended, where no plugin says other."""
-        if (own := self.retry.get(cause)) is not None:
-            return own
-        return Retry(
+        ours = Retry(
             attempts=self.max_attempts if cause in RETRIED else 1,
             backoff_s=BACKOFF_S.get(cause, 1.0),
         )
+        return self.retry[cause].over(ours) if cause in self.retry else ours
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":

@@ -16,14 +16,22 @@ from typing import Annotated, Any
 
 import yaml
 from jsonschema import Draft202012Validator, SchemaError
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from worker.errors import PluginBroken, PluginNotFound, SettingsInvalid
 from worker.policies import Policies
+from worker.problems import what_is_wrong
 from worker.redact import without_credentials
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MOST_PROBLEMS = 5
+
+
+def _no_truth(value: Any) -> Any:
+    """Refuse YAML's `yes`: it would be taken for one second."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  # pydantic collects ValueErrors only
+    return value
 
 
 class Manifest(Policies):
@@ -32,7 +40,9 @@ class Manifest(Policies):
     name: str
     description: str = ""
     version: str = ""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    timeout_s: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_truth)
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -139,13 +149,6 @@ def _what_is_wrong(error: Any) -> str:
     return f"must satisfy {error.validator}: {rule[:200]}"
 
 
-def _what_is_wrong_with(part: Any) -> str:
-    key = ".".join(map(str, part["loc"]))
-    if part["type"] == "extra_forbidden":
-        return f"unknown key {key} (allowed: {', '.join(Manifest.model_fields)})"
-    return f"{key}: {part['msg']}"
-
-
 def _manifest(path: Path) -> Manifest:
     try:
         data = yaml.safe_load((path / "plugin.yaml").read_text("utf-8"))
@@ -156,14 +159,17 @@ def _manifest(path: Path) -> Manifest:
         where = f", line {mark.line + 1}" if mark else ""
         told = getattr(error, "problem", None) or "it is no YAML"
         raise PluginBroken(path.name, f"plugin.yaml cannot be read{where}: {told}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PluginBroken(path.name, f"plugin.yaml cannot be read: {error}") from None
+    except Exception as error:  # noqa: BLE001  # PyYAML lets the errors of its parts through
+        # ValueError for 2024-13-01, AttributeError for !!timestamp x, RecursionError for [[[…
+        told = f"{type(error).__name__}: {error}"[:300]
+        raise PluginBroken(path.name, f"plugin.yaml cannot be read: {told}") from None
     if not isinstance(data, dict):
         raise PluginBroken(path.name, "plugin.yaml must hold keys and values (name: …)")
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        told = "; ".join(_what_is_wrong_with(part) for part in error.errors())
+        keys = tuple(Manifest.model_fields)
+        told = "; ".join(what_is_wrong(part, keys) for part in error.errors()[:MOST_PROBLEMS])
         raise PluginBroken(path.name, f"plugin.yaml: {told}") from None
 
 

@@ -3,7 +3,7 @@ how many may run at a time. The words of plugin.yaml and of the settings, checke
 """
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -20,28 +20,30 @@ Cause = Literal[
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 _PERIODS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_RATE = re.compile(r"([1-9]\d{0,3})\s*/\s*(\d{1,5}(?:\.\d{1,3})?)?\s*([smhd])")
+_RATE = re.compile(r"([1-9]\d{0,3})\s*/\s*(\d{1,5}(?:\.\d{1,3})?)?\s*([smhd])", re.ASCII)
+_RATE_FORM = "must look like 10/m or 100/5m: up to 1000 starts, a slash, a period of s, m, h or d"
 MOST_STARTS = 1000
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+# Strict, here and below: YAML's `yes` is True, which Python takes for a 1.
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False, strict=True)]
 
 
 def _retry(value: Any) -> Any:
     """Take `none` for no retry and a number for the attempts."""
-    if value in ("none", None, False):
+    if value is None or value is False or value == "none":
         return {"attempts": 1}
-    if isinstance(value, int):
+    if isinstance(value, int) and value is not True:
         return {"attempts": value}
+    if not isinstance(value, dict | Retry):
+        raise ValueError("must be none, a number of starts, or attempts, backoff_s, backoff_max_s")  # noqa: TRY004  # pydantic collects ValueErrors only
     return value
 
 
 def _rate(value: Any) -> Any:
     """Take "10/m" or "100/5m": so many starts in a period of s, m, h or d."""
-    if not isinstance(value, str):
+    if value is None or isinstance(value, dict | Rate):
         return value
-    if not (found := _RATE.fullmatch(value.strip())):
-        raise ValueError(
-            "must look like 10/m: up to 1000 starts, a slash, a period of s, m, h or d"
-        )
+    if not isinstance(value, str) or not (found := _RATE.fullmatch(value.strip())):
+        raise ValueError(_RATE_FORM)
     return {
         "starts": int(found[1]),
         "period_s": float(found[2] or 1) * _PERIODS_S[found[3]],
@@ -53,9 +55,26 @@ class Retry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    attempts: int = Field(1, ge=1, le=100)
+    attempts: int = Field(1, ge=1, le=100, strict=True)
     backoff_s: Seconds = 1.0
     backoff_max_s: Seconds = 300.0
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.backoff_s > self.backoff_max_s:
+            raise ValueError(
+                f"backoff_s ({self.backoff_s:g}) must be at most "
+                f"backoff_max_s ({self.backoff_max_s:g})"
+            )
+        return self
+
+    def over(self, other: "Retry") -> "Retry":
+        """Return the other policy, with what this one says itself in place of it.
+
+        So `rate_limited: 5` in plugin.yaml changes the attempts and keeps the backoff.
+        """
+        said = {name: getattr(self, name) for name in self.model_fields_set}
+        return other.model_copy(update=said)
 
 
 class Rate(BaseModel):
@@ -63,8 +82,8 @@ class Rate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    starts: int = Field(ge=1, le=MOST_STARTS)
-    period_s: float = Field(gt=0, le=8_640_000, allow_inf_nan=False)
+    starts: int = Field(ge=1, le=MOST_STARTS, strict=True)
+    period_s: float = Field(gt=0, le=8_640_000, allow_inf_nan=False, strict=True)
 
 
 class Limits(BaseModel):
@@ -72,7 +91,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_concurrency: int | None = Field(None, ge=1, le=100_000)
+    max_concurrency: int | None = Field(None, ge=1, le=100_000, strict=True)
     rate: Annotated[Rate | None, BeforeValidator(_rate)] = None
 
 

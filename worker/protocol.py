@@ -78,12 +78,13 @@ class Outcome(Word):
     `output` is JSON text when completed, "" otherwise. `stack` is for the log and the dead
     letter, never for the result. `has_children`: the crew left processes that still run, so
     this worker must go with them. `invalid` means that the run never started: its plugin or
-    settings are at fault.
+    settings are at fault. `retry_after_s` is what the model asked for, when `rate_limited`.
     """
 
     kind: Literal["outcome"] = "outcome"
     run_id: str
-    ended: Literal["completed", "exception", "invalid"]
+    ended: Literal["completed", "exception", "invalid", "rate_limited", "needs_human", "oom"]
+    retry_after_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
     output: str = ""
     has_children: bool = False
     error: str = Field("", max_length=MAX_TEXT)

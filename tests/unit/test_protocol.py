@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from worker.errors import FrameInvalid
+from worker.policies import CAUSES
 from worker.protocol import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -25,6 +26,7 @@ WORDS = [
     Ready(pid=7),
     Progress(run_id="r", task=1, tasks=3, agent="ö", tokens=Tokens(prompt=1)),
     Outcome(run_id="r", ended="completed", output="{}"),
+    Outcome(run_id="r", ended="rate_limited", retry_after_s=7.5),
     Spawn(slot=0, order=1),
     Forked(order=1, pid=8),
     Refused(reason="no"),
@@ -114,8 +116,22 @@ def test_large_integers_of_settings_travel_unharmed():
         {"tokens": {"completion": 10**4000}},
         {"duration_s": float("nan")},
         {"duration_s": -1},
+        {"retry_after_s": -1},
+        {"retry_after_s": float("nan")},
+        {"retry_after_s": float("inf")},
+        {"retry_after_s": 86_401},
+        {"ended": "lost"},
+        {"ended": "cancelled"},
     ],
 )
 def test_counts_that_would_break_metrics_and_records_are_no_frame(facts):
     with pytest.raises(ValidationError):
-        Outcome(run_id="r-1", ended="completed", **facts)
+        Outcome(**{"run_id": "r-1", "ended": "completed", **facts})
+
+
+@pytest.mark.parametrize(
+    "ended", ["completed", "exception", "invalid", "rate_limited", "needs_human", "oom"]
+)
+def test_a_run_ends_in_one_of_the_ways_that_retries_know(ended):
+    assert Decoder().feed(encode(Outcome(run_id="r-1", ended=ended)))[0].ended == ended
+    assert ended == "completed" or ended in CAUSES

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker.crew.causes import NeedsHuman, failure_of, is_end_of_input
 from worker.crew.namespace import Namespace
 from worker.crew.output import as_json_text, clean
 from worker.crew.progress import Listener, Tracker
@@ -22,16 +23,6 @@ from worker.redact import redact, secrets_of, without_credentials
 
 # Set by the offline model's environment; see without_offline_model().
 OFFLINE_MODEL = "CREWPOOL_OFFLINE_MODEL_URL"
-
-
-class NeedsHuman(Exception):  # noqa: N818  # named for what happened
-    """The crew wants to ask somebody, and nobody is there (trap C11)."""
-
-    def __init__(self, task: str) -> None:
-        super().__init__(
-            f"Task {task[:80]!r} has human_input=True, but a run has no terminal. "
-            "Remove it, or let the crew return the question as its output."
-        )
 
 
 class Executor:
@@ -59,7 +50,7 @@ class Executor:
         except CrewpoolError as error:
             facts = {"ended": "invalid", "error": str(error)}
         except BaseException as error:  # noqa: BLE001  # SystemExit of a plugin must not end us
-            facts = {"ended": "exception", "error": _sentence(error), "stack": _stack_of(error)}
+            facts = {**_failed(error), "error": _sentence(error), "stack": _stack_of(error)}
         tracker.stop()
         for key, most in (("error", MAX_TEXT), ("stack", 4 * MAX_TEXT)):
             facts[key] = clean(redact(facts.get(key, ""), secrets))[-most:]
@@ -126,18 +117,28 @@ def _refuse_human_input(crew: Any) -> None:
             raise NeedsHuman(str(getattr(task, "name", None) or task.description))
 
 
+def _failed(error: BaseException) -> dict[str, Any]:
+    try:
+        failure = failure_of(error, time.time())
+    except BaseException:  # noqa: BLE001  # a plugin's error is code of the plugin, too
+        return {"ended": "exception"}
+    return {"ended": failure.ended, "retry_after_s": failure.retry_after_s}
+
+
 def _sentence(error: BaseException) -> str:
-    if isinstance(error, EOFError):
+    if is_end_of_input(error):
         return "EOFError: the crew read from its standard input, which is empty in a run"
     try:
         told = str(error)
-    except Exception as worse:  # noqa: BLE001  # a plugin's error may fail to describe itself
+    except BaseException as worse:  # noqa: BLE001  # a plugin's error may fail to describe itself
         told = f"(cannot be told: {type(worse).__name__})"
+    if isinstance(error, MemoryError) and not told:
+        told = "the crew's process could get no more memory"
     return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def _stack_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error, limit=-20))
-    except Exception as worse:  # noqa: BLE001  # see _sentence
+    except BaseException as worse:  # noqa: BLE001  # see _sentence
         return f"(no stack: {type(worse).__name__} while it was told)"
