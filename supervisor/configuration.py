@@ -19,6 +19,7 @@ from supervisor.addresses import without_password
 from supervisor.errors import SettingsWrong
 from supervisor.messaging import NAMES, settings_of
 from supervisor.settings import FIXED_NAMES, Settings
+from worker.problems import what_is_wrong
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def _problem(error: Any) -> str:
     if where == "messaging":
         where = ".".join(map(str, error["loc"]))
         return f"{where} (in {Settings.file()}): {_told(error)}"
+    if where == "retry":
+        return f"{variable_of(where)}: {what_is_wrong(error, ())}"
     field = next((f for f, v in FIXED_NAMES.items() if where in (f, v.lower())), where)
     if error["type"] == "extra_forbidden":
         return f"{field} (in {Settings.file()}): no such setting"

@@ -8,6 +8,7 @@ from supervisor.addresses import passwords_in, without_password
 from supervisor.configuration import load, origins, unknown_variables
 from supervisor.errors import SettingsWrong
 from supervisor.settings import Settings
+from worker.policies import Retry
 
 
 @pytest.fixture(autouse=True)
@@ -235,3 +236,37 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_problem(monkeypatc
 def test_every_setting_is_described_by_its_name_or_its_text():
     for name, field in Settings.model_fields.items():
         assert field.description or name.endswith(("_stream", "_group", "_level")), name
+
+
+def test_retries_are_said_as_in_plugin_yaml_in_the_file_and_in_the_environment(
+    monkeypatch, tmp_path
+):
+    """The environment adds to the file: what it does not name stays."""
+    (tmp_path / "crewpool.toml").write_text(
+        '[retry.exception]\nattempts = 2\nbackoff_s = 5\n[retry]\ncrash = "none"\n'
+    )
+    in_file = load()
+    monkeypatch.setenv("CREWPOOL_RETRY", '{"exception": 4, "timeout": {"attempts": 2}}')
+    in_both = load()
+
+    assert in_file.retry_of("exception") == Retry(attempts=2, backoff_s=5)
+    assert in_file.retry_of("crash").attempts == 1
+    assert in_both.retry_of("exception").attempts == 4
+    assert in_both.retry_of("timeout").attempts == 2
+    assert in_both.retry_of("crash").attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"excepton": 2}', "unknown key retry.excepton, did you mean exception?"),
+        ('{"crash": {"attempts": 0}}', "retry.crash.attempts: must be at least 1"),
+        ('{"crash": {"backof_s": 1}}', "unknown key retry.crash.backof_s, did you mean backoff_s?"),
+        ("7", "retry: must hold keys and values"),
+        ('{"invalid": 2}', "retry.invalid: a run that was invalid is never started again"),
+    ],
+)
+def test_what_is_wrong_with_retries_is_told_with_its_key(monkeypatch, text, told):
+    monkeypatch.setenv("CREWPOOL_RETRY", text)
+
+    assert told in problems()[0]
