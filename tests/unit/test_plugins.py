@@ -70,6 +70,10 @@ def test_files_and_hidden_folders_are_no_plugins(tmp_path):
         ("plugin.yaml", "name: digest\ntimeout: 5", "timeout"),
         ("plugin.yaml", "name: digest\ntimeout_s: 0", "greater than 0"),
         ("plugin.yaml", "name: digest\ntimeout_s: .inf", "finite"),
+        ("plugin.yaml", "name: digest\ntimeout_s: 5m", "timeout_s: must be a number"),
+        ("plugin.yaml", "name: digest\nversion: 1.0", "version: must be text"),
+        ("plugin.yaml", "name: digest\n1: 2", "1: is no key"),
+        ("plugin.yaml", "description: x", "name: is missing"),
         ("settings.schema.json", None, "settings.schema.json is missing"),
         ("settings.schema.json", "{", "cannot be read"),
         ("settings.schema.json", "[" * 100_000, "cannot be read"),
@@ -91,6 +95,110 @@ def test_a_plugin_that_cannot_be_used_says_why(tmp_path, file, text, reason):
 
     assert reason in told.value.reason
     assert "digest" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 2024-99-99",
+        "version: !!timestamp x",
+        "version: !!int x",
+        "version: " + "9" * 5000,
+        "description: " + "[" * 5000,
+        "description: \x07",
+        "description: !!python/object:os.system x",
+        "{[a]: b}",
+        "a: [*nobody]",
+    ],
+    ids=lambda text: text[:24],
+)
+def test_whatever_stands_in_a_plugin_yaml_the_other_plugins_serve_on(tmp_path, text):
+    """PyYAML does not keep to errors of its own."""
+    write_plugin(tmp_path, "whole", "x = 1")
+    (write_plugin(tmp_path, "odd", "x = 1") / "odd" / "plugin.yaml").write_text(
+        f"name: odd\n{text}"
+    )
+
+    catalogue = discover(tmp_path)
+
+    assert list(catalogue.plugins) == ["whole"]
+    assert catalogue.broken["odd"].startswith("plugin.yaml cannot be read")
+    assert len(catalogue.broken["odd"]) < 400
+
+
+CAUSE_WORDS = "exception, timeout, crash, oom, lost, invalid, cancelled, rate_limited, needs_human"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("timout_s: 5", "unknown key timout_s, did you mean timeout_s? (allowed: retry, limits"),
+        ("limit: {}", "unknown key limit, did you mean limits?"),
+        ("nonsense: 1", "unknown key nonsense (allowed: retry, limits, name"),
+        (
+            "retry: {excepton: 2}",
+            f"retry.excepton, did you mean exception? (allowed: {CAUSE_WORDS})",
+        ),
+        ("retry: {rate-limited: 2}", "unknown key retry.rate-limited, did you mean rate_limited?"),
+        (
+            "retry: {crash: {backof_s: 1}}",
+            "unknown key retry.crash.backof_s, did you mean backoff_s?",
+        ),
+        (
+            "retry: {crash: yes}",
+            "retry.crash: must be none, a number of starts, or attempts, backoff_s",
+        ),
+        ("retry: {crash: '2'}", "retry.crash: must be none, a number of starts"),
+        ("retry: {crash: 1.5}", "retry.crash: must be none, a number of starts"),
+        ("retry: {crash: 0}", "retry.crash.attempts: must be at least 1"),
+        ("retry: {crash: -2}", "retry.crash.attempts: must be at least 1"),
+        ("retry: {crash: 101}", "retry.crash.attempts: must be at most 100"),
+        ("retry: {crash: {attempts: yes}}", "retry.crash.attempts: must be a whole number"),
+        ("retry: {crash: {backoff_s: -1}}", "retry.crash.backoff_s: must be at least 0"),
+        ("retry: {crash: {backoff_s: .nan}}", "retry.crash.backoff_s: must be a finite number"),
+        ("retry: {crash: {backoff_s: 5m}}", "retry.crash.backoff_s: must be a number"),
+        ("retry: {crash: {backoff_s: 100000}}", "retry.crash.backoff_s: must be at most 86400"),
+        ("retry: {crash: {backoff_s: 600}}", "backoff_s (600) must be at most backoff_max_s (300)"),
+        ("retry: {invalid: 3}", "retry.invalid: a run that was invalid is never started again"),
+        (
+            "retry: {cancelled: 2}",
+            "retry.cancelled: a run that was cancelled is never started again",
+        ),
+        ("retry: none", f"retry: must hold keys and values (allowed: {CAUSE_WORDS})"),
+        ("retry:", "retry: must hold keys and values"),
+        ("limits: 5", "limits: must hold keys and values (allowed: max_concurrency, rate)"),
+        ("limits: {max_concurency: 2}", "limits.max_concurency, did you mean max_concurrency?"),
+        ("limits: {max_concurrency: 0}", "limits.max_concurrency: must be at least 1"),
+        ("limits: {max_concurrency: -1}", "limits.max_concurrency: must be at least 1"),
+        ("limits: {max_concurrency: yes}", "limits.max_concurrency: must be a whole number"),
+        ("limits: {max_concurrency: 1.5}", "limits.max_concurrency: must be a whole number"),
+        ("limits: {rate: 10/x}", "limits.rate: must look like 10/m"),
+        ("limits: {rate: 10}", "limits.rate: must look like 10/m"),
+        ("limits: {rate: 0/s}", "limits.rate: must look like 10/m"),
+        ("limits: {rate: -1/s}", "limits.rate: must look like 10/m"),
+        ("limits: {rate: 1001/s}", "limits.rate.starts: must be at most 1000"),
+        ("limits: {rate: 1/0s}", "limits.rate.period_s: must be greater than 0"),
+        ("limits: {rate: {starts: 1}}", "limits.rate.period_s: is missing"),
+        ("timeout_s: yes", "timeout_s: must be a number"),
+    ],
+)
+def test_what_is_wrong_in_plugin_yaml_is_told_with_its_key_and_what_is_allowed(
+    tmp_path, text, told
+):
+    path = write_plugin(tmp_path, "digest", "x = 1", manifest=text) / "digest"
+
+    with pytest.raises(PluginBroken) as broken:
+        load(path)
+
+    assert told in broken.value.reason
+    assert broken.value.reason.startswith("plugin.yaml: ")
+
+
+def test_all_that_is_wrong_is_told_at_once_but_not_a_page_of_it(tmp_path):
+    keys = "\n".join(f"nonsense_{n}: 1" for n in range(1000))
+    write_plugin(tmp_path, "digest", "x = 1", manifest=keys)
+
+    assert 2 <= discover(tmp_path).broken["digest"].count("unknown key") <= 5
 
 
 @pytest.mark.parametrize("name", ["Upper", "-dash", "a b", "a.b", "x" * 65, "ö"])
