@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from supervisor.streams.broker import Taken
+from supervisor.streams.facts import Taken
 from supervisor.streams.wire import Entry, Request
 from worker.redact import secrets_of
 
@@ -18,13 +18,16 @@ class Stage(Enum):
 
 @dataclass
 class InHand:
-    """One run of one slot. `request` is None when the entry was no run at all."""
+    """One run of one slot. `request` is None when the entry was no run at all; `started_at` is
+    unix time.
+    """
 
     taken: Taken
     request: Request | None
     timeout_s: float
     stage: Stage = Stage.WAITING
     secrets: tuple[str, ...] = ()
+    started_at: float = 0.0
 
     @classmethod
     def of(cls, taken: Taken, request: Request, timeout_s: float) -> "InHand":

@@ -3,6 +3,7 @@
 Called by the ledger and the loop. It decides nothing.
 """
 
+import json
 import time
 
 from supervisor.inhand import InHand
@@ -10,13 +11,17 @@ from supervisor.log import MOST_CHARACTERS, Log
 from supervisor.observe.metrics import Metrics
 from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
-from supervisor.streams.endings import Bury, Ending, Finish, HandBack
+from supervisor.streams.endings import Bury, Drop, Ending, Finish, HandBack
+from supervisor.streams.facts import PluginChanged
+from supervisor.streams.queue import Passed
 from supervisor.streams.records import Records
 from supervisor.verdicts import LEAVING
 from worker.protocol import Outcome, Progress
 from worker.redact import redact
 
 LOST = "lost"
+# Passing over these is daily business.
+QUIET = ("parked", "resumed", "due", "probing")
 
 
 class Journal:
@@ -116,6 +121,47 @@ class Journal:
             duration_s=duration_s,
             was=_was_doing(progress),
         )
+
+    def attempt_ended(self, held: InHand, slot: int, ending: Ending) -> None:
+        """Keep how this attempt ended in the record of the run, beside the others."""
+        if isinstance(ending, Drop):
+            return
+        error = ending.because if isinstance(ending, HandBack) else ""
+        if isinstance(ending, Finish | Bury) and ending.result:
+            error = ending.result.error
+        facts = {
+            "cause": ending.cause or "completed",
+            "error": error[:MOST_CHARACTERS],
+            "host": self._host,
+            "slot": slot,
+            "started_at": round(held.started_at, 3),
+            "ended_at": round(time.time(), 3),
+        }
+        self._records.note(held.run_id, **{f"attempt_{held.entry.attempt}": json.dumps(facts)})
+
+    def passed(self, passed: Passed) -> None:
+        """Note what happened to a run that could not be taken, or went on."""
+        kind, run, plugin = passed.kind, passed.run_id, passed.plugin
+        self._metrics.passed(kind, int(passed.detail) if kind == "lost" else 1)
+        if kind == "lost":
+            self._log.error(
+                "entries_lost",
+                stream=plugin,
+                count=int(passed.detail),
+                hint="cut off before anybody took them: MAXLEN by a producer?",
+            )
+            return
+        if kind == "parked":
+            self._records.note(run, state="parked", plugin=plugin, parked_at=f"{time.time():.3f}")
+        elif kind == "due":
+            self._records.note(run, state="pending")
+        write = self._log.info if kind in QUIET else self._log.warning
+        write(f"run_{kind}", run=run, plugin=plugin or None, detail=passed.detail or None)
+
+    def plugin_changed(self, changed: PluginChanged) -> None:
+        """Note that a plugin was paused, quarantined, probed or let go on."""
+        write = self._log.info if changed.state == "running" else self._log.warning
+        write("plugin_state", plugin=changed.plugin, state=changed.state, was=changed.was)
 
     def settled(self, held: InHand, ending: Ending, how: str) -> None:
         """Note what Redis made of an ending."""

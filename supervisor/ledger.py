@@ -6,41 +6,38 @@ fetched, and exactly one ending goes out for each entry. Neither of them is wait
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from supervisor import verdicts
 from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
+from supervisor.limits import limits_text
 from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
-from supervisor.streams.broker import (
-    Broker,
+from supervisor.retries import policy_for
+from supervisor.settings import Settings
+from supervisor.streams.broker import Broker
+from supervisor.streams.endings import CANCELLED, Drop, Ending, cancelled
+from supervisor.streams.facts import (
     EntriesTrimmed,
     LeaseLost,
     NothingTaken,
+    PluginChanged,
     Settled,
     Taken,
 )
-from supervisor.streams.endings import Drop, Ending
-from supervisor.streams.wire import Rejected, Request, parse
+from supervisor.streams.queue import Passed
+from supervisor.streams.wire import Entry, Rejected, Request, parse
 from worker.errors import CrewpoolError, PluginNotFound
 from worker.plugins import Catalogue
+from worker.policies import Cause, Retry
 from worker.protocol import Assignment, Outcome, Progress
 
 # Why a worker was killed when it was not its run's fault.
 STOPPING = "stopping"
 LEASE_LOST = "lease_lost"
 TIMEOUT = "timeout"
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What holds for every run here."""
-
-    timeout_s: float
-    max_payload_bytes: int
-    max_attempts: int
 
 
 class Ledger:
@@ -50,16 +47,24 @@ class Ledger:
         self,
         broker: Broker,
         journal: Journal,
-        terms: Terms,
-        consumer_of: Callable[[int], str],
+        settings: Settings,
     ) -> None:
-        self.catalogue = Catalogue()
+        self._catalogue = Catalogue()
         self.in_hand: dict[int, InHand] = {}
         self._wanted: set[int] = set()
         self._broker = broker
         self._journal = journal
-        self._terms = terms
-        self._consumer_of = consumer_of
+        self._settings = settings
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The plugins that can be run here."""
+        return self._catalogue
+
+    @catalogue.setter
+    def catalogue(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._broker.plugin_limits = limits_text(catalogue)
 
     @property
     def is_empty(self) -> bool:
@@ -101,6 +106,10 @@ class Ledger:
                 lost += self._note_lease_lost(fact)
             elif isinstance(fact, EntriesTrimmed):
                 self._journal.trimmed(fact.ids)
+            elif isinstance(fact, Passed):
+                self._journal.passed(fact)
+            elif isinstance(fact, PluginChanged):
+                self._journal.plugin_changed(fact)
         return lost
 
     def assignment_for(self, handle: Handle) -> tuple[Assignment, float] | None:
@@ -109,6 +118,7 @@ class Ledger:
         if held is None or held.stage is not Stage.WAITING or held.request is None:
             return None
         held.stage = Stage.RUNNING
+        held.started_at = time.time()
         request = held.request
         self._journal.started(held, handle.slot)
         run = Assignment(
@@ -132,7 +142,8 @@ class Ledger:
         self._journal.ended(held, outcome)
         facts = self._meta(held, outcome.duration_s, outcome)
         self._settle(
-            handle.slot, verdicts.of_outcome(held.entry, outcome, facts, self._context(handle.slot))
+            handle.slot,
+            verdicts.of_outcome(held.entry, outcome, facts, self._context(held)),
         )
 
     def note_death(self, death: Death) -> None:
@@ -151,34 +162,59 @@ class Ledger:
         because, run = death.handle.doomed_because, death.handle.run
         duration_s = time.monotonic() - run.started_at if run else 0.0
         self._journal.run_died(held, because or "crash", death, duration_s)
+        context = self._context(held)
+        facts = self._meta(held, duration_s, run.progress if run else None)
         if because == TIMEOUT:
-            facts = self._meta(held, duration_s, run.progress if run else None)
-            return verdicts.of_timeout(request.run_id, held.timeout_s, facts)
+            return verdicts.of_timeout(held.entry, request.run_id, held.timeout_s, context, facts)
+        if because == CANCELLED:
+            return cancelled(request.run_id, facts)
         if because == LEASE_LOST:
             return Drop(request.run_id)
         if because == STOPPING:
             return verdicts.of_drained(held.entry, request.run_id)
         how = because or death.corpse.how()
-        return verdicts.of_crash(held.entry, request.run_id, how, self._context(death.handle.slot))
+        return verdicts.of_crash(held.entry, request.run_id, how, context)
+
+    def judge_lapsed(self, entry: Entry) -> Ending:
+        """Judge an entry of another supervisor whose lease lapsed; for the sweep."""
+        request = parse(entry, self._settings.max_payload_bytes)
+        plugin = request.plugin if isinstance(request, Request) else ""
+        context = verdicts.Context(entry.owner, self._policy(plugin))
+        return verdicts.of_lapsed(entry, request, context)
+
+    def cancel(self, run_id: str) -> int | None:
+        """End a run that somebody cancelled; return the slot whose worker must die for it."""
+        for slot, held in self.in_hand.items():
+            if held.run_id == run_id and held.stage is Stage.WAITING:
+                self._settle(slot, cancelled(run_id))
+            elif held.run_id == run_id and held.stage is Stage.RUNNING:
+                return slot
+        return None
 
     def _note_taken(self, taken: Taken, *, is_wanted: bool) -> None:
         self._wanted.discard(taken.slot)
-        request = parse(taken.entry, self._terms.max_payload_bytes)
+        request = parse(taken.entry, self._settings.max_payload_bytes)
         if isinstance(request, Request):
             request = self._known(request)
         if isinstance(request, Rejected):
             self.in_hand[taken.slot] = InHand(taken, None, 0.0, Stage.SETTLING)
-            ending = verdicts.of_rejected(taken.entry, request, self._context(taken.slot))
+            context = self._context(self.in_hand[taken.slot])
+            ending = verdicts.of_rejected(taken.entry, request, context)
             self._settle(taken.slot, ending)
             return
-        timeout_s = self.catalogue.find(request.plugin).manifest.timeout_s or self._terms.timeout_s
+        timeout_s = (
+            self.catalogue.find(request.plugin).manifest.timeout_s or self._settings.crew_timeout_s
+        )
         self.in_hand[taken.slot] = InHand.of(taken, request, timeout_s)
         if not is_wanted:
             self._settle(taken.slot, verdicts.of_drained(taken.entry, request.run_id))
 
     def _known(self, request: Request) -> Request | Rejected:
+        known = len(self.catalogue.plugins)
         try:
             self.catalogue.find(request.plugin)
+            if len(self.catalogue.plugins) > known:
+                self.catalogue = self.catalogue  # one more plugin, with limits perhaps
         except CrewpoolError as error:
             reason = "unknown_plugin" if isinstance(error, PluginNotFound) else "broken_plugin"
             return Rejected(reason, str(error), request.run_id)
@@ -194,11 +230,19 @@ class Ledger:
         return [fact.slot] if held.stage is Stage.RUNNING else []
 
     def _settle(self, slot: int, ending: Ending) -> None:
-        self.in_hand[slot].stage = Stage.SETTLING
+        held = self.in_hand[slot]
+        if held.stage is Stage.RUNNING:
+            self._journal.attempt_ended(held, slot, ending)
+        held.stage = Stage.SETTLING
         self._broker.settle(slot, ending)
 
-    def _context(self, slot: int) -> verdicts.Context:
-        return verdicts.Context(self._consumer_of(slot), self._terms.max_attempts)
+    def _context(self, held: InHand) -> verdicts.Context:
+        plugin = held.request.plugin if held.request else ""
+        return verdicts.Context(held.taken.lease.consumer, self._policy(plugin))
+
+    def _policy(self, plugin: str) -> Callable[[Cause], Retry]:
+        found = self._catalogue.plugins.get(plugin)
+        return partial(policy_for, found.manifest if found else None, self._settings)
 
     def _meta(
         self, held: InHand, duration_s: float, said: Outcome | Progress | None

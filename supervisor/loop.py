@@ -95,7 +95,9 @@ class Supervisor:
         for handle in parts.pool.handles.values():
             states[handle.state.value] += 1
         parts.metrics.set_workers(states)
-        parts.metrics.set_queue(parts.keeper.gauges.lag, parts.keeper.gauges.pending)
+        gauges = parts.keeper.gauges
+        parts.metrics.set_queue(gauges.lag, gauges.pending)
+        parts.metrics.set_waiting(gauges.delayed, gauges.parked, gauges.plugins)
         parts.metrics.set_totals(
             redis_up=parts.link.is_up,
             outages=parts.link.outages,

@@ -1,21 +1,27 @@
 """What becomes of a run: pure decisions from facts, carried out elsewhere.
 
-A run ends in one of four ways (streams/endings.py). Starting it again helps when its worker
-or its host died; an exception or a timeout would come again, and bad input always does.
+A run ends in one of four ways (streams/endings.py). Whether it is started again is said by
+the policy for the cause of its end: a crash or a lost host may not come again, an exception
+or a timeout mostly does, and bad input always.
 """
 
+import random
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import from_json
 
 from supervisor.pool.deadlines import timeout_text
+from supervisor.retries import delay_s
 from supervisor.streams.endings import Bury, DeadLetter, Ending, Finish, HandBack
-from supervisor.streams.wire import Entry, Rejected, Request, Result, parse, safe_payload
+from supervisor.streams.wire import Entry, Rejected, Request, Result, safe_payload
+from worker.policies import Cause, Retry
 from worker.protocol import Outcome, Tokens
 
 MOST_ERROR = 2000
+MOST_STACK = 8000
 # Why a run is handed back without counting an attempt.
 LEAVING = "leaving"
 SCALED_DOWN = "scaled_down"
@@ -23,43 +29,81 @@ SCALED_DOWN = "scaled_down"
 
 @dataclass(frozen=True)
 class Context:
-    """Who judges: the worker's consumer name, and how often a run may be started."""
+    """Who judges, and by which policy: the worker's consumer name, and the retries."""
 
     consumer: str
-    max_attempts: int
+    policy: Callable[[Cause], Retry]
+    random: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended other than by a result of its crew.
+
+    `error` is for the result, `because` is what was seen ("SIGKILL"), `stack` is for the
+    dead letter only.
+    """
+
+    run_id: str
+    cause: Cause
+    error: str
+    because: str = ""
+    stack: str = ""
+    retry_after_s: float | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 def of_rejected(entry: Entry, rejected: Rejected, context: Context) -> Ending:
     """Bury an entry that cannot become a run."""
     result = Result(rejected.run_id, "failed", error=rejected.error) if rejected.run_id else None
     facts = _facts(entry, "invalid", rejected.reason, rejected.error, context)
-    return Bury(DeadLetter(safe_payload(entry), facts), result)
+    return Bury(DeadLetter(safe_payload(entry), facts), result, "invalid")
 
 
 def of_outcome(entry: Entry, outcome: Outcome, meta: dict[str, Any], context: Context) -> Ending:
-    """Publish what the worker reported; input that does not fit its plugin is buried."""
+    """Publish what the worker reported, or judge how it failed."""
     if outcome.ended == "invalid":
         return of_rejected(entry, Rejected("invalid", outcome.error, outcome.run_id), context)
     error = outcome.error.replace("\0", "")
     if outcome.ended != "completed":
-        return Finish(Result(outcome.run_id, "failed", "", error, meta))
+        end = End(
+            outcome.run_id,
+            outcome.ended,
+            error,
+            stack=outcome.stack,
+            retry_after_s=outcome.retry_after_s,
+            meta=meta,
+        )
+        return of_failed(entry, end, context)
     if not _is_json(outcome.output):
         # Our own worker makes JSON; who speaks on its socket may be somebody else.
-        return Finish(Result(outcome.run_id, "failed", "", "The worker's output is no JSON", meta))
+        told = "The worker's output is no JSON"
+        return of_failed(entry, End(outcome.run_id, "exception", told, meta=meta), context)
     return Finish(Result(outcome.run_id, "completed", outcome.output, "", meta))
 
 
-def of_timeout(run_id: str, timeout_s: float, meta: dict[str, Any]) -> Ending:
-    """Publish that the run overran; it would overrun again."""
-    return Finish(Result(run_id, "failed", error=timeout_text(timeout_s), meta=meta))
+def of_timeout(
+    entry: Entry, run_id: str, timeout_s: float, context: Context, meta: dict[str, Any]
+) -> Ending:
+    """Judge a run that overran and was killed for it."""
+    return of_failed(entry, End(run_id, "timeout", timeout_text(timeout_s), meta=meta), context)
 
 
 def of_crash(entry: Entry, run_id: str, how: str, context: Context) -> Ending:
-    """Start a run again whose worker died, until it has killed enough of them."""
-    if entry.attempt < context.max_attempts:
-        return HandBack(run_id, entry.attempt + 1, f"crash: {how}")
-    error = f"Worker died ({how}) on attempt {entry.attempt} of {context.max_attempts}"
-    return _give_up(entry, run_id, "crash", error, context)
+    """Judge a run whose worker died."""
+    most = context.policy("crash").attempts
+    error = f"Worker died ({how}) on attempt {entry.attempt} of {max(most, entry.attempt)}"
+    return of_failed(entry, End(run_id, "crash", error, because=how), context)
+
+
+def of_lapsed(entry: Entry, request: Request | Rejected, context: Context) -> Ending:
+    """Judge an entry whose supervisor did not renew its lease any more."""
+    if isinstance(request, Rejected):
+        return of_rejected(entry, request, context)
+    most = context.policy("lost").attempts
+    error = f"Lost with its supervisor on attempt {entry.attempt} of {max(most, entry.attempt)}"
+    end = End(request.run_id, "lost", error, because=f"{entry.owner} went silent")
+    return of_failed(entry, end, context)
 
 
 def of_drained(entry: Entry, run_id: str, because: str = LEAVING) -> Ending:
@@ -67,15 +111,20 @@ def of_drained(entry: Entry, run_id: str, because: str = LEAVING) -> Ending:
     return HandBack(run_id, entry.attempt, because)
 
 
-def of_lapsed(entry: Entry, max_payload_bytes: int, context: Context) -> Ending:
-    """Judge an entry whose supervisor did not renew its lease any more."""
-    request = parse(entry, max_payload_bytes)
-    if isinstance(request, Rejected):
-        return of_rejected(entry, request, context)
-    if entry.attempt < context.max_attempts:
-        return HandBack(request.run_id, entry.attempt + 1, f"lost: {entry.owner} went silent")
-    error = f"Lost with its supervisor on attempt {entry.attempt} of {context.max_attempts}"
-    return _give_up(entry, request.run_id, "lost", error, context)
+def of_failed(entry: Entry, end: End, context: Context) -> Ending:
+    """Start a run again if the policy for its end says so, else bury it with a result."""
+    retry = context.policy(end.cause)
+    wait_s = delay_s(retry, entry.attempt, end.retry_after_s, context.random)
+    if wait_s is not None:
+        because = f"{end.cause}: {end.because or end.error}"[:MOST_ERROR]
+        return HandBack(end.run_id, entry.attempt + 1, because, end.cause, wait_s)
+    reason = "attempts_exhausted" if retry.attempts > 1 else end.cause
+    facts = _facts(entry, end.cause, reason, end.error, context)
+    if end.stack:
+        facts["stack"] = end.stack[-MOST_STACK:]
+    meta = {"attempt": entry.attempt, **end.meta, "cause": end.cause}
+    result = Result(end.run_id, "failed", error=end.error, meta=meta)
+    return Bury(DeadLetter(safe_payload(entry), facts), result, end.cause)
 
 
 def meta_of(
@@ -98,12 +147,6 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _give_up(entry: Entry, run_id: str, cause: str, error: str, context: Context) -> Ending:
-    facts = _facts(entry, cause, "attempts_exhausted", error, context)
-    letter = DeadLetter(safe_payload(entry), facts)
-    return Bury(letter, Result(run_id, "failed", error=error, meta={"attempt": entry.attempt}))
 
 
 def _facts(entry: Entry, cause: str, reason: str, error: str, context: Context) -> dict[str, str]:

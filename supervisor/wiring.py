@@ -4,14 +4,13 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from supervisor import verdicts
 from supervisor.journal import Journal
-from supervisor.ledger import Ledger, Terms
+from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
@@ -25,13 +24,11 @@ from supervisor.signals import Signals
 from supervisor.snapshot import Snapshots
 from supervisor.storage import Storage
 from supervisor.streams.broker import Broker
-from supervisor.streams.endings import Ending
-from supervisor.streams.keeper import Keeper, Rhythm
+from supervisor.streams.keeper import Keeper, Rhythm, Sweeper
 from supervisor.streams.keys import Keys, consumer_of
 from supervisor.streams.link import Link
 from supervisor.streams.queue import Limits, Queue
 from supervisor.streams.records import HostFacts, Records
-from supervisor.streams.wire import Entry
 from supervisor.wakeups import Wakeups
 
 
@@ -65,8 +62,9 @@ class Parts:
 
 def queue_of(settings: Settings) -> Queue:
     """Return the queue that the settings name; for the supervisor and for commands."""
-    limits = Limits(settings.max_payload_bytes, settings.record_ttl_s, settings.done_ttl_s)
-    return Queue(settings.redis_url.get_secret_value(), Keys.of(settings), limits)
+    names = (field.name for field in fields(Limits))
+    limits = Limits(**{name: getattr(settings, name) for name in names})
+    return Queue(settings.redis_address, Keys.of(settings), limits)
 
 
 def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[int] = ()) -> Parts:
@@ -82,8 +80,9 @@ def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[in
     records = Records(queue, link, HostFacts(host, settings.record_ttl_s), log)
     journal = Journal(log, metrics, records, host)
     broker = Broker(queue, link, records, name_of, wakeups.ring, log)
-    terms = Terms(settings.crew_timeout_s, settings.max_payload_bytes, settings.max_attempts)
-    ledger = Ledger(broker, journal, terms, name_of)
+    ledger = Ledger(broker, journal, settings)
+    rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
+    sweeper = Sweeper(host, name_of("sweep"), ledger.judge_lapsed)
     storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()))
     plan = _zygote_plan(settings, environ, storage)
     journal.hide(secrets_in(plan.environment))
@@ -104,22 +103,13 @@ def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[in
         link=link,
         records=records,
         broker=broker,
-        keeper=_keeper(settings, queue, broker, name_of("sweep"), log),
+        keeper=Keeper(queue, broker, rhythm, sweeper, log),
         ledger=ledger,
         journal=journal,
         metrics=metrics,
         http=HttpServer(),
         snapshots=Snapshots(host),
     )
-
-
-def _keeper(settings: Settings, queue: Queue, broker: Broker, sweeper: str, log: Log) -> Keeper:
-    def judge(entry: Entry) -> Ending:
-        context = verdicts.Context(sweeper, settings.max_attempts)
-        return verdicts.of_lapsed(entry, settings.max_payload_bytes, context)
-
-    rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
-    return Keeper(queue, broker, rhythm, sweeper, judge, log)
 
 
 def _zygote_plan(settings: Settings, environ: Mapping[str, str], storage: Storage) -> ZygotePlan:

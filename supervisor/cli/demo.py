@@ -23,7 +23,7 @@ from supervisor.configuration import load
 from supervisor.embedded.offline_model import provider_key_in
 from supervisor.errors import RedisAway
 from supervisor.streams import inspect
-from supervisor.streams.publish import publish
+from supervisor.streams.publish import add_plainly
 from supervisor.streams.queue import Queue
 from supervisor.wiring import queue_of
 
@@ -89,7 +89,7 @@ class Following:
         try:
             await self._wait_for_server()
             for run in self._runs.values():
-                await publish(self._queue, self._queue.keys.requests, run.run_id, run.payload)
+                await add_plainly(self._queue, self._queue.keys.requests, run.run_id, run.payload)
             await self._follow()
             return await self._problems()
         except (RedisAway, TimeoutError, CommandFailed) as error:

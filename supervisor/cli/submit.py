@@ -14,8 +14,6 @@ from supervisor.cli import failures, outputs, render, request, wording
 from supervisor.cli.options import AsJson
 from supervisor.cli.submitting import Submission, Submitting
 from supervisor.configuration import load
-from supervisor.streams.keys import Keys
-from supervisor.streams.publish import stream_of
 from supervisor.streams.wire import LARGEST_USER_ID, Request
 
 HELP = """Ask for a run of a plugin: publish a request on the stream in Redis.
@@ -105,8 +103,7 @@ def submit(  # noqa: PLR0913  # an option is a parameter
     body = request.settings_of(settings, pairs or (), secrets or (), os.environ)
     asked = Request(run_id or str(uuid.uuid4()), plugin, user_id, body)
     payload = request.payload_of(asked, ours.max_payload_bytes)
-    stream = stream_of(Keys.of(ours), priority)
-    submitting = Submitting(ours, Submission(asked, payload, stream, bool(run_id)), render.talk)
+    submitting = Submitting(ours, Submission(asked, payload, priority, bool(run_id)), render.talk)
     try:
         code = asyncio.run(_carry_out(submitting, asked.run_id, Manner(wait, timeout_s, as_json)))
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from supervisor.cli.options import checked_queue
 from supervisor.cli.waiting import BLOCK_S, NoResultInTime, ResultGone, Waiting
 from supervisor.settings import Settings
 from supervisor.streams import inspect
-from supervisor.streams.publish import PublishUncertain, note_published, publish
+from supervisor.streams.publish import Publication, PublishUncertain, publish
 from supervisor.streams.wire import Request
 
 
@@ -24,7 +24,7 @@ class Submission:
 
     request: Request
     payload: str
-    stream: str
+    priority: str
     may_be_known: bool
 
 
@@ -41,8 +41,8 @@ class Submitting:
         self._talk = talk
         self._is_noted = False
         self._queue = checked_queue(settings)
-        url = settings.redis_url.get_secret_value()
-        self._results = inspect.Results(url, settings.results_stream, BLOCK_S)
+        address = settings.redis_address
+        self._results = inspect.Results(address, settings.results_stream, BLOCK_S)
 
     @property
     def again(self) -> str:
@@ -65,16 +65,14 @@ class Submitting:
             self._talk(f"Run {self._run_id} is known ({state}): it is not published again.")
             self.is_published = self._is_noted = True
             return ""
+        publication = Publication(submission.request, submission.payload, submission.priority)
         try:
-            entry_id = await publish(
-                self._queue, submission.stream, self._run_id, submission.payload
-            )
+            published = await publish(self._queue, publication)
         except PublishUncertain as error:
             raise CommandFailed(str(error), self._repeat) from None
         self.is_published = True
-        ttl_s = self._settings.record_ttl_s
-        self._is_noted = await note_published(self._queue, submission.request, ttl_s)
-        return entry_id
+        self._is_noted = True
+        return published.entry_id
 
     async def publish_and_wait(
         self, timeout_s: float | None, show: Callable[[Mapping[str, str], str], None]

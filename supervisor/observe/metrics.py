@@ -32,6 +32,10 @@ class Metrics:
         self._lost = self._counter("leases_lost", "Leases that went to somebody else")
         self._late = self._counter("late_outcomes", "Outcomes dropped: no longer ours")
         self._trimmed = self._counter("entries_trimmed", "Pending entries cut off by others")
+        self._passed = self._counter("passed_runs", "Runs parked, resumed, dropped, lost", "kind")
+        self._delayed = self._gauge("delayed_runs", "Runs that wait for a time")
+        self._parked = self._gauge("parked_runs", "Runs that wait for room", "plugin")
+        self._paused = self._gauge("plugin_paused", "1 while no run may start", "plugin", "state")
         self._reclaimed = self._gauge("reclaimed_runs", "Lapsed runs taken over since the start")
         self._workers = self._gauge("workers", "Workers", "state")
         self._redis = self._gauge("redis_up", "1 while Redis answers")
@@ -89,6 +93,22 @@ class Metrics:
     def trimmed(self, entries: int) -> None:
         """Count entries that others cut off."""
         self._trimmed.inc(entries)
+
+    def passed(self, kind: str, runs: int) -> None:
+        """Count runs that were not taken in their turn; `lost` are entries, of whatever runs."""
+        self._passed.labels(kind).inc(runs)
+
+    def set_waiting(
+        self, delayed: int, parked: Mapping[str, int], plugins: Mapping[str, str]
+    ) -> None:
+        """Show what waits for a time or for room, and which plugins are held."""
+        self._delayed.set(delayed)
+        self._parked.clear()
+        for plugin, count in parked.items():
+            self._parked.labels(self._known(plugin)).set(count)
+        self._paused.clear()
+        for plugin, state in plugins.items():
+            self._paused.labels(self._known(plugin), state).set(1)
 
     def set_workers(self, by_state: Mapping[str, int]) -> None:
         """Show how many workers are in which state."""

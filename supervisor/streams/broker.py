@@ -7,69 +7,39 @@ kept, and done when it is back.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from supervisor.errors import RedisAway
 from supervisor.log import Log
-from supervisor.streams.endings import Bury, Ending, Finish, HandBack
+from supervisor.streams.endings import CANCELLED, Bury, Ending, Finish, HandBack, cancelled
+from supervisor.streams.facts import EntriesTrimmed, Fact, LeaseLost, NothingTaken, Settled, Taken
 from supervisor.streams.link import Link
-from supervisor.streams.queue import Lease, Nothing, Queue, Trimmed
+from supervisor.streams.queue import (
+    NO_LIMITS,
+    Answer,
+    Lease,
+    More,
+    Nothing,
+    Queue,
+    Trimmed,
+)
 from supervisor.streams.records import Records
+from supervisor.streams.sweeps import forget
 from supervisor.streams.wire import Entry, Result
 
 TRIMMED = "trimmed"
-GONE = "The request was removed from its stream while it ran, and cannot be started again"
+GONE = "The request was removed from its stream before it ended, and cannot be started again"
 RETRY_S = 0.5
 """Between two tries of a command that Redis refused, for example for want of memory."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """An entry is pending under this slot's consumer, and its lease is being renewed."""
-
-    slot: int
-    lease: Lease
-    entry: Entry
-
-
-@dataclass(frozen=True)
-class Settled:
-    """The slot's entry is ended in Redis. `how` is the script's answer."""
-
-    slot: int
-    ending: Ending
-    how: str
-
-
-@dataclass(frozen=True)
-class LeaseLost:
-    """The slot's entry belongs to somebody else now: stop working on it."""
-
-    slot: int
-    lease: Lease
-
-
-@dataclass(frozen=True)
-class EntriesTrimmed:
-    """Somebody cut entries off a stream that were pending (trap R7)."""
-
-    ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class NothingTaken:
-    """The slot asked, was told to stop asking meanwhile, and got nothing."""
-
-    slot: int
-
-
-Fact = Taken | Settled | LeaseLost | EntriesTrimmed | NothingTaken
+LOOK_AGAIN_S = 60.0
+"""However quiet the streams are: somebody may have reset a group."""
 
 
 class Broker:
@@ -86,6 +56,7 @@ class Broker:
     ) -> None:
         self.link = link
         self.leases: dict[int, Lease] = {}
+        self.plugin_limits = NO_LIMITS
         self._queue = queue
         self._records = records
         self._consumer_of = consumer_of
@@ -149,11 +120,11 @@ class Broker:
 
     def lose(self, slot: int) -> None:
         """Note that the slot's lease went to somebody else."""
-        self._tell(LeaseLost(slot, self.leases[slot]))
+        self.tell(LeaseLost(slot, self.leases[slot]))
 
     def tell_trimmed(self, ids: tuple[str, ...]) -> None:
         """Note that entries were cut off."""
-        self._tell(EntriesTrimmed(ids))
+        self.tell(EntriesTrimmed(ids))
 
     async def close(self, flush_s: float) -> list[str]:
         """Deliver what is asked for within `flush_s`, then stop.
@@ -175,11 +146,12 @@ class Broker:
         if self.link.is_up:
             try:
                 await self._records.leave()
-                await self._queue.forget(sorted(self.consumers_used))
+                await forget(self._queue, sorted(self.consumers_used))
             except (RedisAway, RedisError) as error:
                 self._log.warning("consumers_not_deleted", error=error)
 
-    def _tell(self, fact: Fact) -> None:
+    def tell(self, fact: Fact) -> None:
+        """Note a fact for the loop."""
         self._facts.append(fact)
         self._ring()
 
@@ -190,13 +162,20 @@ class Broker:
             try:
                 nothing = await self._take_for_all()
                 if nothing is not None and self._wanted:
-                    await self._queue.wait_for_entry(nothing.after)
+                    await self._wait_for_entry(nothing)
             except RedisAway as error:
                 await self._away(error)
             except RedisError as error:
                 await self._refused("take", error)
             if not self._wanted:
                 self._something_wanted.clear()
+
+    async def _wait_for_entry(self, nothing: Nothing) -> None:
+        """Sleep until a run may be there, for as long as somebody wants one."""
+        until = time.monotonic() + min(nothing.wake_s or LOOK_AGAIN_S, LOOK_AGAIN_S)
+        while self._wanted and (left_s := until - time.monotonic()) > 0:
+            if await self._queue.wait_for_entry(nothing.after, left_s):
+                return
 
     async def _take_for_all(self) -> Nothing | None:
         """Take for each slot that waits, until nothing is left."""
@@ -205,23 +184,30 @@ class Broker:
             consumer = self._consumer_of(slot)
             self.consumers_used.add(consumer)
             self._asking = slot
-            got: Entry | Nothing | Trimmed | None = None
+            answer: Answer | None = None
             try:
-                got = await self._queue.take(consumer)
+                answer = await self._queue.take(consumer, self.plugin_limits)
             finally:
                 self._asking = None
-                if slot not in self._wanted and not isinstance(got, Entry):
-                    self._tell(NothingTaken(slot))
+                is_taken = answer is not None and isinstance(answer.got, Entry)
+                if slot not in self._wanted and not is_taken:
+                    self.tell(NothingTaken(slot))
+            for passed in answer.passed:
+                self.tell(passed)
+            got = answer.got
             if isinstance(got, Nothing):
                 return got
             if isinstance(got, Trimmed):
                 self.tell_trimmed((got.id,))
-                continue
-            lease = Lease(got.stream, got.id, consumer)
-            self._wanted.pop(slot, None)
-            self.leases[slot] = lease
-            self._tell(Taken(slot, lease, got))
+            elif not isinstance(got, More):
+                self._note_taken(slot, got, consumer)
         return None
+
+    def _note_taken(self, slot: int, entry: Entry, consumer: str) -> None:
+        lease = Lease.of(entry, consumer)
+        self._wanted.pop(slot, None)
+        self.leases[slot] = lease
+        self.tell(Taken(slot, lease, entry))
 
     async def _deliver_for_ever(self) -> None:
         while True:
@@ -243,7 +229,7 @@ class Broker:
                 self._something_to_settle.clear()
                 self._all_settled.set()
             del self.leases[slot]
-            self._tell(Settled(slot, ending, how))
+            self.tell(Settled(slot, ending, how))
 
     async def end(self, lease: Lease, ending: Ending) -> str:
         """Carry out an ending; returns the script's answer. Raises RedisAway, RedisError."""
@@ -251,14 +237,17 @@ class Broker:
             ending = _only_result(ending)
         record = self._records.last(ending)
         if isinstance(ending, Finish):
-            return await self._queue.finish(lease, ending.result, record)
+            return await self._queue.finish(lease, ending, record)
         if isinstance(ending, Bury):
-            return await self._queue.bury(lease, ending.letter, ending.result, record)
+            return await self._queue.bury(lease, ending, record)
         if isinstance(ending, HandBack):
-            how = await self._queue.hand_back(lease, ending.run_id, ending.attempt, record)
-            return (
-                await self.end(replace(lease, is_fenced=False), ending) if how == TRIMMED else how
-            )
+            how = await self._queue.hand_back(lease, ending, record)
+            if how == TRIMMED:
+                return await self.end(replace(lease, is_fenced=False), ending)
+            if how == CANCELLED:
+                # While it had no supervisor that could have heard of it.
+                return await self.end(lease, cancelled(ending.run_id))
+            return how
         return "dropped"
 
     async def _away(self, error: RedisAway) -> None:
@@ -287,7 +276,7 @@ def _only_result(ending: Ending) -> Ending:
     its run can still be answered.
     """
     if isinstance(ending, HandBack):
-        return Finish(Result(ending.run_id, "failed", error=GONE))
+        return Finish(Result(ending.run_id, "failed", error=GONE), "lost")
     if isinstance(ending, Bury) and ending.result is not None:
-        return Finish(ending.result)
+        return Finish(ending.result, ending.cause)
     return ending

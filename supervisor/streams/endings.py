@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from supervisor.streams.wire import Result
+
+CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,10 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Finish:
-    """Publish the result and acknowledge."""
+    """Publish the result and acknowledge. `cause` is "" when the run completed."""
 
     result: Result
+    cause: str = ""
 
     @property
     def run_id(self) -> str:
@@ -31,11 +35,16 @@ class Finish:
 
 @dataclass(frozen=True)
 class HandBack:
-    """Put the run back on its stream, to be started as this attempt."""
+    """Let the run be started again as this attempt, after `delay_s`.
+
+    `cause` is a class of policies.py, or "drained" when we stopped and the run did nothing.
+    """
 
     run_id: str
     attempt: int
     because: str
+    cause: str = "drained"
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class Bury:
 
     letter: DeadLetter
     result: Result | None
+    cause: str = "invalid"
 
     @property
     def run_id(self) -> str:
@@ -59,3 +69,8 @@ class Drop:
 
 
 Ending = Finish | HandBack | Bury | Drop
+
+
+def cancelled(run_id: str, meta: Mapping[str, Any] | None = None) -> Finish:
+    """Return the ending of a run that somebody cancelled."""
+    return Finish(Result(run_id, "failed", error=CANCELLED, meta=meta or {}), CANCELLED)

@@ -1,5 +1,8 @@
-"""How much is waiting: the lag of each request stream and what is pending, for metrics."""
+"""How much is waiting: the lag of each request stream, what is pending, delayed and parked,
+and which plugins are paused. For metrics and the log.
+"""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,22 +13,38 @@ from supervisor.streams.script_loader import decoded
 
 @dataclass
 class Gauges:
-    """The last figures. `lag` is never NaN: an unknown one keeps its last value."""
+    """The last figures. `lag` is never NaN: an unknown one keeps its last value.
+
+    `parked` counts by plugin; `plugins` says which are paused, quarantined or probing.
+    """
 
     lag: dict[str, int] = field(default_factory=dict)
     pending: dict[str, int] = field(default_factory=dict)
+    parked: dict[str, int] = field(default_factory=dict)
+    plugins: dict[str, str] = field(default_factory=dict)
+    delayed: int = 0
 
     async def refresh(self, queue: Queue) -> None:
         """Ask Redis for the figures of all request streams."""
-        client = queue.client
+        client, keys = queue.client, queue.keys
         async with answering(client):
             pipeline = client.pipeline(transaction=False)
-            for stream in queue.keys.request_streams:
+            pipeline.zcard(keys.delayed)
+            pipeline.hgetall(keys.parked_plugins)
+            pipeline.hgetall(keys.plugins)
+            for stream in keys.streams:
                 pipeline.xinfo_groups(stream)
-            answers = await pipeline.execute()
-        for stream, groups in zip(queue.keys.request_streams, answers, strict=True):
+            delayed, parked, plugins, *answers = await pipeline.execute()
+        self.delayed = int(delayed)
+        self.parked = {name: int(count) for name, count in decoded(parked).items()}
+        self.plugins = {
+            name: state
+            for name, text in decoded(plugins).items()
+            if (state := json.loads(text).get("state"))
+        }
+        for stream, groups in zip(keys.streams, answers, strict=True):
             for group in groups:
-                self._note(stream, decoded(group), queue.keys.group)
+                self._note(stream, decoded(group), keys.group)
 
     def _note(self, stream: str, group: dict[str, Any], ours: str) -> None:
         if group["name"] != ours:

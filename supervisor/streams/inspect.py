@@ -64,7 +64,7 @@ class Results:
     def __init__(self, url: str, stream: str, block_s: float) -> None:
         self._stream = stream
         self._block_ms = max(1, int(block_s * 1000))
-        self._client = connect(url, blocks_s=block_s, name="crewpool-results")
+        self._client = connect(url, blocks_s=block_s, name="crewpool-results", key=stream)
         self._after = FIRST
 
     async def start_here(self) -> None:
@@ -94,11 +94,11 @@ class Results:
         await self._client.aclose()
 
 
-def is_url(url: str) -> bool:
-    """Whether a client can be made of it. Nothing is asked, and nothing is connected."""
+def is_url(url: str, key: str = "") -> bool:
+    """Whether a client for `key` can be made of it. Nothing is asked, nothing is connected."""
     try:
         # The options of a URL are looked at no earlier than by a connection.
-        connect(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
+        connect(url, key=key).connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
     except (ValueError, TypeError, AttributeError):
         return False
     return True

@@ -1,7 +1,8 @@
-"""Keeps our leases and sweeps up those of others that lapsed.
+"""Keeps our leases, sweeps up those of others that lapsed, and tidies the streams.
 
 One task, and in this order: connect, renew, then let the others go on; renew before each
 sweep, so that a supervisor which was stopped for a while never reclaims its own runs.
+While nobody has anything in hand it asks one cheap question a sweep.
 """
 
 import asyncio
@@ -13,16 +14,23 @@ from redis.exceptions import RedisError
 
 from supervisor.errors import RedisAway
 from supervisor.log import Log
-from supervisor.streams.broker import Broker
-from supervisor.streams.endings import Ending
+from supervisor.streams import sweeps
+from supervisor.streams.broker import GONE, Broker
+from supervisor.streams.endings import Ending, Finish
+from supervisor.streams.facts import PluginChanged
 from supervisor.streams.gauges import Gauges
 from supervisor.streams.link import Link
-from supervisor.streams.queue import STALE_LEASES, Lease, Page, Queue
+from supervisor.streams.queue import Lease, Passed, Queue
 from supervisor.streams.server import check_server
-from supervisor.streams.wire import Entry
+from supervisor.streams.wire import Entry, Result
 
 PROBE_S = 0.25
 RETRY_S = 0.5
+# A pool in which nobody has anything in hand sweeps and looks for figures this much less often.
+IDLE_SWEEPS = 30
+IDLE_GAUGES = 15
+# Trimming and looking for losses, in sweeps.
+TIDY_SWEEPS = 30
 
 
 @dataclass(frozen=True)
@@ -34,28 +42,33 @@ class Rhythm:
     sweep_every_s: float
 
 
+@dataclass(frozen=True)
+class Sweeper:
+    """Who sweeps: the host's name, its consumer for it, and its judgement on what lapsed."""
+
+    host: str
+    consumer: str
+    judge: Callable[[Entry], Ending]
+
+
 class Keeper:
     """The keeping task of one supervisor."""
 
     def __init__(
-        self,
-        queue: Queue,
-        broker: Broker,
-        rhythm: Rhythm,
-        sweeper: str,
-        judge: Callable[[Entry], Ending],
-        log: Log,
+        self, queue: Queue, broker: Broker, rhythm: Rhythm, sweeper: Sweeper, log: Log
     ) -> None:
         self.gauges = Gauges()
         self.reclaimed = 0
+        self.trimmed = 0
         self._queue = queue
         self._broker = broker
         self._rhythm = rhythm
         self._sweeper = sweeper
-        self._judge = judge
         self._log = log
         self._may_sweep_at = 0.0
         self._renewed_at = 0.0
+        self._quiet_sweeps = 0
+        self._sweeps = 0
 
     @property
     def _link(self) -> Link:
@@ -69,9 +82,7 @@ class Keeper:
                     await self._connect()
                 await self._renew_if_due()
                 if time.monotonic() >= self._may_sweep_at:
-                    await self._renew()
-                    await self._sweep()
-                    await self.gauges.refresh(self._queue)
+                    await self._round()
                     self._may_sweep_at = time.monotonic() + self._rhythm.sweep_every_s
             except RedisAway as error:
                 self._link.note_down(error)
@@ -84,7 +95,9 @@ class Keeper:
                 await asyncio.sleep(PROBE_S)
 
     def _pause_s(self) -> float:
-        due = min(self._may_sweep_at, self._renewed_at + self._rhythm.renew_every_s)
+        due = self._may_sweep_at
+        if self._broker.leases:
+            due = min(due, self._renewed_at + self._rhythm.renew_every_s)
         return max(due - time.monotonic(), 0.01)
 
     async def _connect(self) -> None:
@@ -100,6 +113,7 @@ class Keeper:
         await self._queue.ensure_groups()
         await self._renew()
         self._may_sweep_at = time.monotonic() + self._rhythm.lease_s
+        self._quiet_sweeps = self._sweeps = 0
         self._link.note_up()
 
     async def _renew_if_due(self) -> None:
@@ -120,23 +134,82 @@ class Keeper:
                 self._broker.leases[slot] = replace(held[slot], is_fenced=False)
                 self._broker.tell_trimmed((held[slot].id,))
 
+    async def _round(self) -> None:
+        """Do what is due in this sweep."""
+        is_busy = await sweeps.is_anything_held(self._queue)
+        self._quiet_sweeps = 0 if is_busy else self._quiet_sweeps + 1
+        # Entries that other programs took and let lapse are held by nobody of ours.
+        if is_busy or self._quiet_sweeps % IDLE_SWEEPS == 1:
+            await self._renew()
+            await self._sweep()
+        if is_busy or self._quiet_sweeps % IDLE_GAUGES == 1:
+            await self._look()
+        if self._sweeps % TIDY_SWEEPS == 0:
+            await self._tidy()
+        self._sweeps += 1
+
+    async def _look(self) -> None:
+        """Refresh the figures, and tell which plugins somebody paused or let go on."""
+        before = self.gauges.plugins
+        await self.gauges.refresh(self._queue)
+        after = self.gauges.plugins
+        for plugin in sorted({*before, *after}):
+            was, state = before.get(plugin, "running"), after.get(plugin, "running")
+            if was != state:
+                self._broker.tell(PluginChanged(plugin, state, was))
+
     async def _sweep(self) -> None:
-        cursors = ["0-0"] * len(self._queue.keys.request_streams)
+        cursors = ["0-0"] * len(self._queue.keys.streams)
+        owners: set[str] = set()
         while any(cursors):
-            self._broker.consumers_used.add(self._sweeper)
-            page = await self._queue.reclaim(self._sweeper, self._rhythm.lease_s, cursors)
+            self._broker.consumers_used.add(self._sweeper.consumer)
+            page = await sweeps.reclaim(
+                self._queue, self._sweeper.consumer, self._rhythm.lease_s, cursors
+            )
             await self._end_all(page)
             cursors = page.cursors
-        await self._queue.forget(idle_s=self._rhythm.lease_s * STALE_LEASES)
+            owners |= {entry.owner for entry in page.entries}
+        if owners:
+            # Whoever lost these is gone with its other consumers, most likely.
+            await self._forget_dead()
 
-    async def _end_all(self, page: Page) -> None:
+    async def _end_all(self, page: sweeps.Page) -> None:
         if page.trimmed:
             self._broker.tell_trimmed(tuple(lost.id for lost in page.trimmed))
+            await self._answer(page.trimmed)
         for entry in page.entries:
-            ending = self._judge(entry)
-            lease = Lease(entry.stream, entry.id, self._sweeper)
-            how = await self._broker.end(lease, ending)
+            ending = self._sweeper.judge(entry)
+            how = await self._broker.end(Lease.of(entry, self._sweeper.consumer), ending)
             self.reclaimed += 1
             self._log.warning(
                 "run_reclaimed", run=ending.run_id, entry=entry.id, owner=entry.owner, how=how
             )
+
+    async def _tidy(self) -> None:
+        trimmed, lost = await sweeps.tidy(self._queue)
+        self.trimmed += trimmed
+        if lost:
+            await self._answer(lost)
+        await self._forget_dead()
+
+    async def _forget_dead(self) -> None:
+        living = await sweeps.living_hosts(self._queue) | {self._sweeper.host}
+        await sweeps.forget_dead(self._queue, living, self._rhythm.lease_s)
+
+    async def _answer(self, losses: list[sweeps.Lost]) -> None:
+        """Give lost runs their result: nobody else ever will.
+
+        Not those of a living host: the crew may be running, and its result is the better one.
+        """
+        known = [lost for lost in losses if lost.run_id]
+        living = await sweeps.living_hosts(self._queue) if known else set()
+        ours = {lease.id for lease in self._broker.leases.values()}
+        for lost in known:
+            host = lost.consumer.rpartition(".")[0]
+            is_in_work = lost.id in ours if host == self._sweeper.host else host in living
+            if is_in_work:
+                continue
+            ending = Finish(Result(lost.run_id, "failed", error=GONE), "lost")
+            lease = Lease(lost.stream, lost.id, self._sweeper.consumer, is_fenced=False)
+            how = await self._broker.end(lease, ending)
+            self._broker.tell(Passed("gone", lost.run_id, lost.plugin, how))

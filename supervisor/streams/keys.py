@@ -57,6 +57,27 @@ class Keys:
         return (*self.request_streams, self.resumed)
 
     @property
+    def world(self) -> tuple[str, ...]:
+        """The keys that every script gets, in the order of scripts/_world.lua."""
+        return (
+            *self.streams,
+            self.bell,
+            self.holding,
+            self.running,
+            self.starts,
+            self.delayed,
+            self.parked,
+            self.parked_plugins,
+            self.waiting,
+            self.cancelled,
+            self.plugins,
+            self.queued,
+            self.runs,
+            self.results,
+            self.messages_to_all,
+        )
+
+    @property
     def resumed(self) -> str:
         """The stream through which parked runs go on. Whatever is added is read in one step."""
         return f"{self.prefix}:resumed"
@@ -139,6 +160,10 @@ class Keys:
     def unique(self, digest: str) -> str:
         """Name the key that holds the one run of this plugin, user and settings."""
         return f"{self.prefix}:unique:{digest}"
+
+    def of_run(self, run_id: str, unique: str = "") -> tuple[str, str, str]:
+        """Return the keys of one run: done marker, record, unique key."""
+        return self.done(run_id), self.record(run_id), self.unique(unique)
 
     def host(self, host: str) -> str:
         """Name the heartbeat of one supervisor: JSON with a time to live."""

@@ -1,30 +1,26 @@
-"""What the supervisor does in Redis, a method each: take, finish, hand back, bury, renew,
-reclaim, forget.
+"""What the supervisor does in Redis with one run at a time: take, finish, hand back, bury,
+renew. What it does with those of others stands in sweeps.py.
 
 Called by the broker's tasks only. Every method is safe to repeat after RedisAway, which
 says that nobody knows whether the command took effect. Decisions are made elsewhere.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from supervisor.streams.connection import BLOCK_S, answering, connect
-from supervisor.streams.endings import DeadLetter
-from supervisor.streams.keys import Keys
+from supervisor.streams.endings import Bury, Finish, HandBack
+from supervisor.streams.keys import NORMAL, Keys
 from supervisor.streams.script_loader import call
 from supervisor.streams.wire import SCHEMA_VERSION, Entry, Result
 
 EXCERPT_BYTES = 4096
-PAGE = 50
-# Older than this, a reclaim was written to a server that did not answer then.
-RECLAIM_WITHIN_S = 2
-# A consumer that read nothing for this many leases belongs to a host that is gone.
-STALE_LEASES = 20
+NO_LIMITS = "{}"
 
 
 @dataclass(frozen=True)
@@ -32,20 +28,50 @@ class Lease:
     """The right to end one entry: valid while it is pending under this consumer.
 
     `is_fenced` is False when the entry was cut off its stream while the crew ran: nobody
-    can own it any more, and only the done marker guards the result.
+    can own it any more, and only the done marker guards the result. `level` is that of the
+    run's priority, `unique` the digest that it alone may have.
     """
 
     stream: str
     id: str
     consumer: str
     is_fenced: bool = True
+    level: int = NORMAL
+    unique: str = ""
+
+    @classmethod
+    def of(cls, entry: Entry, consumer: str) -> "Lease":
+        """Return the lease of an entry that is pending under this consumer."""
+        return cls(entry.stream, entry.id, consumer, level=entry.level, unique=entry.unique)
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What take.lua did with a run on its way to another one.
+
+    `kind` is parked, resumed, due, probing, cancelled, duplicate or lost; `detail` says how
+    many entries were lost, where the others have nothing to say.
+    """
+
+    kind: str
+    run_id: str
+    plugin: str
+    detail: str
 
 
 @dataclass(frozen=True)
 class Nothing:
-    """No entry is waiting; `after` are the ids that the next doorbell listens behind."""
+    """No run may start now. `after` are the ids that the next doorbell listens behind;
+    `wake_s` is when something may be there without an entry, None when nothing will.
+    """
 
     after: tuple[str, ...]
+    wake_s: float | None = None
+
+
+@dataclass(frozen=True)
+class More:
+    """Nothing was taken yet, and there is more to look at: ask again."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +83,39 @@ class Trimmed:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a take came to, and what was passed on the way."""
+
+    got: Entry | Nothing | Trimmed | More
+    passed: tuple[Passed, ...] = ()
+
+
+@dataclass(frozen=True)
 class Limits:
-    """The lengths of life and the caps that scripts are called with."""
+    """The lengths and the bounds that scripts are called with."""
 
     max_payload_bytes: int
     record_ttl_s: int
     done_ttl_s: int
+    ageing_s: float = 300.0
+    quarantine_crashes: int = 5
+    quarantine_window_s: float = 300.0
+    quarantine_cooldown_s: float = 60.0
+    max_waiting: int = 100_000
+    retention_s: float = 3600.0
+    dead_letters_max: int = 10_000
+    dead_letters_ttl_s: float = 2_592_000.0
 
+    @property
+    def quarantine(self) -> list[str]:
+        """The three words that scripts judge crashes by."""
+        lengths = (self.quarantine_window_s, self.quarantine_cooldown_s)
+        return [str(self.quarantine_crashes), *(ms(length_s) for length_s in lengths)]
 
-@dataclass
-class Page:
-    """One answer of a sweep: where to go on, what lapsed, what is lost."""
-
-    cursors: list[str]
-    entries: list[Entry] = field(default_factory=list)
-    trimmed: list[Trimmed] = field(default_factory=list)
+    @property
+    def ageing_ms(self) -> str:
+        """What each priority below critical is worth; without ageing more than any wait."""
+        return ms(self.ageing_s) if self.ageing_s else str(10**13)
 
 
 class Queue:
@@ -79,9 +123,11 @@ class Queue:
 
     def __init__(self, url: str, keys: Keys, limits: Limits) -> None:
         self.keys = keys
-        self._limits = limits
-        self._client = connect(url)
-        self._doorbell = connect(url, blocks_s=BLOCK_S, name="crewpool-doorbell")
+        self.limits = limits
+        self._client = connect(url, key=keys.requests)
+        self._doorbell = connect(
+            url, blocks_s=BLOCK_S, name="crewpool-doorbell", key=keys.requests
+        )
 
     @property
     def client(self) -> Redis:
@@ -105,7 +151,7 @@ class Queue:
 
     async def ensure_groups(self) -> None:
         """Create streams and groups that are missing, from the first entry on."""
-        pairs = [(stream, self.keys.group) for stream in self.keys.request_streams]
+        pairs = [(stream, self.keys.group) for stream in self.keys.streams]
         for stream, group in [*pairs, (self.keys.results, self.keys.results_group)]:
             async with answering(self._client):
                 try:
@@ -114,111 +160,110 @@ class Queue:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
 
-    async def take(self, consumer: str) -> Entry | Nothing | Trimmed:
-        """Take the next entry for this consumer, or the one it holds already."""
-        cap = str(self._limits.max_payload_bytes)
-        words = [self.keys.group, consumer, cap, str(EXCERPT_BYTES)]
-        answer = await self._call("take", self.keys.request_streams, words)
-        if answer[0] == "none":
-            return Nothing(tuple(answer[1]))
-        if answer[0] == "trimmed":
-            return Trimmed(answer[1], answer[2])
-        return _entry(answer[1])
+    async def take(self, consumer: str, plugin_limits: str = NO_LIMITS) -> Answer:
+        """Take the next run for this consumer, or the one it holds already.
 
-    async def wait_for_entry(self, after: Sequence[str]) -> bool:
-        """Sleep on a blocked connection until an entry is added behind these ids.
+        `plugin_limits` is the JSON text of limits.py.
+        """
+        words = [self.keys.group, consumer, str(self.limits.max_payload_bytes)]
+        words += [str(EXCERPT_BYTES), self.limits.ageing_ms, plugin_limits]
+        what, detail, wake_ms, events = await self.call("take", (), words)
+        passed = tuple(Passed(*event) for event in events)
+        if what == "none":
+            wake_s = wake_ms / 1000 if wake_ms >= 0 else None
+            return Answer(Nothing(tuple(detail), wake_s), passed)
+        if what == "trimmed":
+            return Answer(Trimmed(*detail), passed)
+        return Answer(More() if what == "more" else self.entry(detail), passed)
+
+    async def wait_for_entry(self, after: Sequence[str], most_s: float = BLOCK_S) -> bool:
+        """Sleep on a blocked connection until an entry is added behind these ids, or the
+        bell rings.
 
         Reads without the group, so that nothing is delivered to a reader that may be
         stopped or cut off (trap R15). False when nothing came for a while.
         """
-        streams: dict[Any, Any] = dict(zip(self.keys.request_streams, after, strict=True))
-        block_ms = int(BLOCK_S * 1000)
+        names = (*self.keys.request_streams, self.keys.bell)
+        streams: dict[Any, Any] = dict(zip(names, after, strict=True))
+        block_ms = max(1, int(min(most_s, BLOCK_S) * 1000))
         async with answering(self._doorbell):
             return bool(await self._doorbell.xread(streams, count=1, block=block_ms))
 
-    async def finish(self, lease: Lease, result: Result, record: Mapping[str, str]) -> str:
+    async def finish(self, lease: Lease, ending: Finish, record: Mapping[str, str]) -> str:
         """Publish a result and acknowledge. Returns finished, duplicate or lost."""
-        run_id = result.run_id
-        keys = [lease.stream, self.keys.results, self.keys.done(run_id), self.keys.record(run_id)]
-        words = [*self._owner(lease), "1" if lease.is_fenced else "0"]
-        words += [result.payload(), str(int(time.time())), SCHEMA_VERSION]
-        words += [str(self._limits.done_ttl_s), str(self._limits.record_ttl_s), *_flat(record)]
-        return str(await self._call("finish", keys, words))
+        run_id = ending.run_id
+        words = [*self._owner(lease), "1" if lease.is_fenced else "0", run_id, ending.cause]
+        words += [*self.limits.quarantine, *self._said(ending.result), *_flat(record)]
+        return str(await self.call("finish", self.keys.of_run(run_id, lease.unique), words))
 
-    async def hand_back(
-        self, lease: Lease, run_id: str, attempt: int, record: Mapping[str, str]
-    ) -> str:
-        """Put a run back on its stream. Returns handed_back, duplicate, trimmed or lost."""
-        keys = [lease.stream, self.keys.done(run_id), self.keys.record(run_id)]
-        words = [*self._owner(lease), str(attempt), str(self._limits.record_ttl_s)]
-        return str(await self._call("hand_back", keys, [*words, *_flat(record)]))
+    async def hand_back(self, lease: Lease, ending: HandBack, record: Mapping[str, str]) -> str:
+        """Let a run be started again, now or after its delay.
 
-    async def bury(
-        self, lease: Lease, letter: DeadLetter, result: Result | None, record: Mapping[str, str]
-    ) -> str:
+        Returns handed_back, duplicate, cancelled, trimmed or lost.
+        """
+        words = [*self._owner(lease), ending.run_id, ending.cause, *self.limits.quarantine]
+        words += [str(ending.attempt), ms(ending.delay_s), str(lease.level)]
+        words += [str(self.limits.record_ttl_s + int(ending.delay_s)), *_flat(record)]
+        return str(await self.call("hand_back", self.keys.of_run(ending.run_id), words))
+
+    async def bury(self, lease: Lease, ending: Bury, record: Mapping[str, str]) -> str:
         """Write a dead letter and a failed result. Returns buried, duplicate or lost.
 
-        `result` is None where no run id can be read: nobody can be told.
+        Without a result in the ending no run id can be read: nobody can be told.
         """
-        run_id = result.run_id if result else ""
-        keys = [lease.stream, self.keys.dead_letters, self.keys.results]
-        keys += [self.keys.done(run_id), self.keys.record(run_id)]
-        facts = _flat(letter.facts)
-        words = [*self._owner(lease), letter.payload, result.payload() if result else ""]
-        words += [str(int(time.time())), SCHEMA_VERSION]
-        words += [str(self._limits.done_ttl_s), str(self._limits.record_ttl_s)]
-        return str(
-            await self._call("bury", keys, [*words, str(len(facts)), *facts, *_flat(record)])
-        )
+        letter = _flat({"payload": ending.letter.payload, **ending.letter.facts})
+        words = [*self._owner(lease), "1", ending.run_id, ending.cause, *self.limits.quarantine]
+        words += [*self._said(ending.result), str(self.limits.dead_letters_max)]
+        words += [str(len(letter)), *letter, *_flat(record)]
+        keys = [*self.keys.of_run(ending.run_id, lease.unique), self.keys.dead_letters]
+        return str(await self.call("bury", keys, words))
 
     async def renew(self, leases: Sequence[Lease]) -> list[str]:
         """Renew leases in one call; returns renewed, lost or trimmed for each."""
         if not leases:
             return []
-        numbers = {stream: str(i) for i, stream in enumerate(self.keys.request_streams, start=1)}
         words = [self.keys.group]
         for lease in leases:
-            words += [numbers[lease.stream], lease.id, lease.consumer]
-        return list(await self._call("renew", self.keys.request_streams, words))
+            words += [lease.stream, lease.id, lease.consumer]
+        return list(await self.call("renew", (), words))
 
-    async def reclaim(self, sweeper: str, lease_s: float, cursors: Sequence[str]) -> Page:
-        """Claim one page of lapsed entries a stream; start with cursors of "0-0"."""
-        words = [self.keys.group, sweeper, str(int(lease_s * 1000)), str(PAGE)]
-        words += [str(self._limits.max_payload_bytes), str(EXCERPT_BYTES)]
-        async with answering(self._client):
-            seconds, micros = await self._client.time()
-        not_after_ms = (seconds + RECLAIM_WITHIN_S) * 1000 + micros // 1000
-        words += [str(not_after_ms), *cursors]
-        answer = await self._call("reclaim", self.keys.request_streams, words)
-        entries = [_entry(found, owner) for found, owner in answer[1]]
-        return Page(answer[0], entries, [Trimmed(*facts) for facts in answer[2]])
-
-    async def forget(self, names: Iterable[str] = (), idle_s: float = 0.0) -> int:
-        """Delete consumers without pending entries: those named, or all that are idle so long."""
-        words = [self.keys.group, str(int(idle_s * 1000)), *names]
-        return int(await self._call("forget", self.keys.request_streams, words))
-
-    def _owner(self, lease: Lease) -> list[str]:
-        return [self.keys.group, lease.consumer, lease.id]
-
-    async def _call(self, script: str, keys: Sequence[str], words: Sequence[str]) -> Any:
-        """Call a script; a group that is gone (trap R13) is made again, once."""
+    async def call(self, script: str, keys: Sequence[str], words: Sequence[str]) -> Any:
+        """Call a script with the world and these keys; a group that is gone (trap R13) is
+        made again, once.
+        """
+        all_keys = [*self.keys.world, *keys]
         encoded: list[str | bytes] = [word.encode("utf-8", "surrogateescape") for word in words]
         async with answering(self._client):
             try:
-                return await call(self._client, script, list(keys), encoded)
+                return await call(self._client, script, all_keys, encoded)
             except ResponseError as error:
                 if "NOGROUP" not in str(error) and "no such key" not in str(error).lower():
                     raise
         await self.ensure_groups()
         async with answering(self._client):
-            return await call(self._client, script, list(keys), encoded)
+            return await call(self._client, script, all_keys, encoded)
+
+    def entry(self, answer: Sequence[Any], owner: str = "") -> Entry:
+        """Return an entry as _world.lua describes it."""
+        stream, entry_id, payload_bytes, is_whole, flat = answer
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if stream == self.keys.resumed:
+            level = int(fields.get("crewpool_level", NORMAL))
+        else:
+            level = self.keys.request_streams.index(stream)
+        return Entry(stream, entry_id, fields, payload_bytes, bool(is_whole), owner, level)
+
+    def _owner(self, lease: Lease) -> list[str]:
+        return [self.keys.group, lease.consumer, lease.stream, lease.id]
+
+    def _said(self, result: Result | None) -> list[str]:
+        words = [result.payload() if result else "", str(int(time.time())), SCHEMA_VERSION]
+        return [*words, str(self.limits.done_ttl_s), str(self.limits.record_ttl_s)]
 
 
-def _entry(answer: Sequence[Any], owner: str = "") -> Entry:
-    stream, entry_id, payload_bytes, is_whole, flat = answer
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    return Entry(stream, entry_id, fields, payload_bytes, bool(is_whole), owner)
+def ms(length_s: float) -> str:
+    """Return a length as scripts count it: in whole milliseconds."""
+    return str(int(length_s * 1000))
 
 
 def _flat(facts: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-SHARED = "_entry.lua"
+SHARED = "_world.lua"
 # The shebang makes Redis refuse the whole script when memory is short, before its first
 # write, instead of half way through (trap R11).
 SHEBANG = "#!lua\n"

@@ -36,6 +36,7 @@ class Entry:
 
     `payload` is None when it is missing, and only an excerpt when `payload_bytes` is above
     the cap; `attempt` counts starts from 1. `owner` is set by the sweep: who had it before.
+    `level` is the place of its priority in keys.PRIORITIES.
     """
 
     stream: str
@@ -44,12 +45,19 @@ class Entry:
     payload_bytes: int
     is_whole: bool = True
     owner: str = ""
+    level: int = 2
 
     @property
     def attempt(self) -> int:
         """The number of this start; foreign producers do not write it."""
         text = self.fields.get("attempt", "1")
         return int(text) if re.fullmatch(r"[1-9]\d{0,3}", text) else 1
+
+    @property
+    def unique(self) -> str:
+        """The digest that no other run may have while this one is on; "" for most."""
+        text = self.fields.get("crewpool_unique", "")
+        return text if re.fullmatch(r"[0-9a-f]{32,64}", text) else ""
 
     @property
     def published_at(self) -> float | None:
@@ -176,6 +184,11 @@ def safe_payload(entry: Entry) -> str:
     found = _CREDENTIAL.search(payload)
     cut = payload[: min(found.start() if found else EXCERPT, EXCERPT)]
     return cut if cut == payload else f"{cut}… ({entry.payload_bytes} bytes)"
+
+
+def without_any_credentials(value: Any) -> Any:
+    """Return settings with the values of all `_` keys masked, at any depth."""
+    return _masked(value)
 
 
 def request_payload(request: Request) -> str:

@@ -3,28 +3,38 @@
 -- Safe to repeat: the second call finds the entry gone. The result is added before the
 -- acknowledgement, because scripts do not roll back (trap R11).
 --
--- KEYS[1] -> request stream   KEYS[2] -> results   KEYS[3] -> done marker   KEYS[4] -> record
--- ARGV[1] -> group   ARGV[2] -> consumer   ARGV[3] -> entry id
--- ARGV[4] -> '1': only the owner may (the fence); '0': the entry was trimmed under a
---            running crew, so nobody can own it, and the done marker alone guards
--- ARGV[5] -> payload   ARGV[6] -> published_at   ARGV[7] -> schema_version
--- ARGV[8] -> life of the done marker (s)   ARGV[9] -> life of the record (s)
--- ARGV[10..] -> field, value pairs for the record
+-- KEYS[20] -> done marker   KEYS[21] -> record   KEYS[22] -> unique key
+-- ARGV[1] -> group   ARGV[2] -> consumer   ARGV[3] -> stream   ARGV[4] -> entry id
+-- ARGV[5] -> '1': only the owner may (the fence); '0': the entry was trimmed, so nobody
+--            can own it, and the done marker alone guards
+-- ARGV[6] -> run   ARGV[7] -> cause of its end
+-- ARGV[8] -> crashes, ARGV[9] -> window (ms), ARGV[10] -> cool-down (ms) of the quarantine
+-- ARGV[11] -> payload   ARGV[12] -> published_at   ARGV[13] -> schema_version
+-- ARGV[14] -> life of the done marker (s)   ARGV[15] -> life of the record (s)
+-- ARGV[16..] -> field, value pairs for the record
 -- Output: 'finished'    the result is out
 --         'duplicate'   the run had a result already; acknowledged without a second one
 --         'lost'        the entry belongs to somebody else now; nothing was done
-local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
-if ARGV[4] == '1' and owner_of(KEYS[1], group, id) ~= consumer then
+local group, consumer, stream, id, run = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
+if ARGV[5] == '1' and owner_of(stream, group, id) ~= consumer then
   -- The marker holds the entry whose result was published: it was ours, and the answer to
   -- our first call got lost.
-  return redis.call('GET', KEYS[3]) == id and 'finished' or 'lost'
+  return redis.call('GET', KEYS[20]) == id and 'finished' or 'lost'
 end
-if redis.call('EXISTS', KEYS[3]) == 1 then
-  redis.call('XACK', KEYS[1], group, id)
+local is_known = redis.call('EXISTS', KEYS[20]) == 1
+if not is_known then
+  redis.call('XADD', RESULTS, '*', 'payload', ARGV[11], 'published_at', ARGV[12], 'schema_version', ARGV[13])
+  redis.call('SET', KEYS[20], id, 'EX', ARGV[14])
+end
+redis.call('XACK', stream, group, id)
+dequeue(stream, id, run)
+local plugin = release(run, stream, id)
+learn(plugin, run, ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), now_ms())
+if is_known then
   return 'duplicate'
 end
-redis.call('XADD', KEYS[2], '*', 'payload', ARGV[5], 'published_at', ARGV[6], 'schema_version', ARGV[7])
-redis.call('SET', KEYS[3], id, 'EX', ARGV[8])
-redis.call('XACK', KEYS[1], group, id)
-note(KEYS[4], ARGV[9], ARGV, 10)
+if redis.call('GET', KEYS[22]) == run then
+  redis.call('DEL', KEYS[22])
+end
+note(KEYS[21], run, ARGV[15], ARGV, 16)
 return 'finished'

@@ -1,40 +1,63 @@
--- Give a run back to its stream, to be taken again by anybody, and acknowledge the old
--- entry, in one step. All fields travel, whatever their names; `attempt` is set.
+-- Give a run back, to be taken again by anybody, and acknowledge the old entry, in one step:
+-- to the end of its stream, or, when it must wait, to the delayed runs. All fields travel,
+-- whatever their names; `attempt` is set.
 --
--- KEYS[1] -> request stream   KEYS[2] -> done marker   KEYS[3] -> record
--- ARGV[1] -> group   ARGV[2] -> consumer   ARGV[3] -> entry id   ARGV[4] -> attempt to set
--- ARGV[5] -> life of the record (s)   ARGV[6..] -> field, value pairs for the record
--- Output: 'handed_back'   it is at the end of its stream
+-- KEYS[20] -> done marker   KEYS[21] -> record
+-- ARGV[1] -> group   ARGV[2] -> consumer   ARGV[3] -> stream   ARGV[4] -> entry id
+-- ARGV[5] -> run   ARGV[6] -> cause of its end
+-- ARGV[7] -> crashes, ARGV[8] -> window (ms), ARGV[9] -> cool-down (ms) of the quarantine
+-- ARGV[10] -> attempt to set   ARGV[11] -> delay (ms)   ARGV[12] -> level of its priority
+-- ARGV[13] -> life of the record (s)   ARGV[14..] -> field, value pairs for the record
+-- Output: 'handed_back'   it will be started again
 --         'duplicate'     the run has a result already; acknowledged, not run again
---         'trimmed'       pending, but cut off the stream by somebody; left to finish.lua,
---                         which acknowledges it with the result
+--         'cancelled'     it must not be started again; left to finish.lua
+--         'trimmed'       pending, but cut off the stream by somebody; left to finish.lua
 --         'lost'          the entry belongs to somebody else now; nothing was done
-local group, consumer, id = ARGV[1], ARGV[2], ARGV[3]
-if owner_of(KEYS[1], group, id) ~= consumer then
+local group, consumer, stream, id, run = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if owner_of(stream, group, id) ~= consumer then
   return 'lost'
 end
-local entries = redis.call('XRANGE', KEYS[1], id, id)
+local entries = redis.call('XRANGE', stream, id, id)
 if #entries == 0 then
   return 'trimmed'
 end
-if redis.call('EXISTS', KEYS[2]) == 1 then
-  redis.call('XACK', KEYS[1], group, id)
-  return 'duplicate'
+if redis.call('ZSCORE', CANCELLED, run) then
+  return 'cancelled'
 end
--- Ours first: Lua cannot pass on more than some thousand words, and an entry may hide its
--- payload behind as many foreign fields.
-local fields, old = { 'attempt', ARGV[4] }, entries[1][2]
-local ours = { payload = true, published_at = true, schema_version = true }
-for _, is_first in ipairs({ true, false }) do
-  for i = 1, #old, 2 do
-    local is_ours = ours[old[i]] or false
-    if old[i] ~= 'attempt' and is_ours == is_first and #fields < 4000 then
-      fields[#fields + 1] = old[i]
-      fields[#fields + 1] = old[i + 1]
+local delay_ms, now = tonumber(ARGV[11]), now_ms()
+local what = 'handed_back'
+if redis.call('EXISTS', KEYS[20]) == 1 or redis.call('HEXISTS', WAITING, run) == 1 then
+  what = 'duplicate'
+else
+  -- Ours first: Lua cannot pass on more than some thousand words, and an entry may hide its
+  -- payload behind as many foreign fields.
+  local fields, old = { 'attempt', ARGV[10] }, entries[1][2]
+  local ours = { payload = true, published_at = true, schema_version = true, crewpool_unique = true }
+  local set_by_us = { attempt = true, crewpool_level = true }
+  for _, is_first in ipairs({ true, false }) do
+    for i = 1, #old, 2 do
+      local is_ours = ours[old[i]] or false
+      if not set_by_us[old[i]] and is_ours == is_first and #fields < 4000 then
+        fields[#fields + 1] = old[i]
+        fields[#fields + 1] = old[i + 1]
+      end
     end
   end
+  local level = tonumber(ARGV[12])
+  if delay_ms > 0 then
+    local _, plugin = run_of(old, 4194304)
+    local waiting = { level = level, fields = fields, plugin = plugin, since_ms = now }
+    redis.call('HSET', WAITING, run, cmsgpack.pack(waiting))
+    redis.call('ZADD', DELAYED, now + delay_ms, run)
+    ring()
+  else
+    enqueue(level, fields, run)
+  end
 end
-redis.call('XADD', KEYS[1], '*', unpack(fields))
-redis.call('XACK', KEYS[1], group, id)
-note(KEYS[3], ARGV[5], ARGV, 6)
-return 'handed_back'
+redis.call('XACK', stream, group, id)
+local plugin = release(run, stream, id)
+learn(plugin, run, ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), now)
+if what == 'handed_back' then
+  note(KEYS[21], run, ARGV[13], ARGV, 14)
+end
+return what

@@ -4,14 +4,13 @@
 -- first, in here. JUSTID leaves the delivery count alone; never FORCE, which would bring
 -- back what was acknowledged.
 --
--- KEYS[1..n] -> the request streams
 -- ARGV[1] -> group
--- ARGV[2..] -> triples: number of the stream in KEYS, entry id, consumer
+-- ARGV[2..] -> triples: stream, entry id, consumer
 -- Output: a word for each triple: 'renewed'; 'lost' (owned by somebody else, or by nobody);
 --         'trimmed' (still ours, but cut off the stream: nobody else can ever get it)
 local answers = {}
 for i = 2, #ARGV, 3 do
-  local stream, id, consumer = KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]
+  local stream, id, consumer = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local answer = 'lost'
   if owner_of(stream, ARGV[1], id) == consumer then
     if #redis.call('XRANGE', stream, id, id) == 0 then

@@ -1,52 +1,291 @@
--- Take the next entry for one consumer, the most urgent stream first.
+-- Take the next run for one consumer, the most urgent first.
+--
+-- The order is data: a run counts as the time it came, plus ageing for each priority it is
+-- below critical; the least goes first. So priorities are strict for as long as ageing says,
+-- and nothing starves. Runs that may not start now (their plugin is paused, in quarantine or
+-- over its limits) are parked on the way, and come before the streams when there is room.
 --
 -- Safe to repeat when the answer was lost: an entry that is pending under this consumer
 -- already is returned again instead of a second one (traps R1, R15), so at most one entry
--- is ever pending per consumer. Streams are tried one by one, because COUNT is per stream
--- (R9). It never blocks: BLOCK inside a script is an error on Redis (R18).
+-- is ever pending per consumer. It never blocks: BLOCK inside a script is an error (R18).
 --
--- KEYS[1..n] -> the request streams, most urgent first
 -- ARGV[1] -> group      ARGV[2] -> consumer
 -- ARGV[3] -> cap of a payload in bytes      ARGV[4] -> bytes kept of each end above it
--- Output: { 'taken' | 'adopted', entry }      entry as in _entry.lua
---         { 'trimmed', stream, id }           it was pending here, and somebody cut it off
---         { 'none', last delivered id of each stream }   wait for an entry after these
+-- ARGV[5] -> ageing (ms)
+-- ARGV[6] -> JSON: plugin -> { c = most at a time, n = most starts in p ms }
+-- Output: { what, detail, wake_ms, events }
+--         'taken', entry | 'adopted', entry    entry as in _world.lua
+--         'trimmed', { stream, id }            it was pending here, and somebody cut it off
+--         'none', ids      wait for an entry after these (the request streams, the bell),
+--                          at most wake_ms, -1 when no time will bring anything
+--         'more'           nothing yet, and there was much to pass over: ask again
+--         events           { kind, run, plugin, detail } of what was done on the way:
+--                          parked, resumed, cancelled, duplicate, lost (detail: how many)
 local group, consumer = ARGV[1], ARGV[2]
-local cap, excerpt = tonumber(ARGV[3]), tonumber(ARGV[4])
+local cap, excerpt, ageing_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local limits_of = cjson.decode(ARGV[6])
+local MOST_STEPS = 100
+local MOST_DUE = 100
+local now = now_ms()
+local events, wake_at = {}, nil
 
-for _, stream in ipairs(KEYS) do
+local function tell(kind, run, plugin, detail)
+  events[#events + 1] = { kind, run, plugin, tostring(detail) }
+end
+
+local function wake_by(at)
+  if at > 0 and (not wake_at or at < wake_at) then
+    wake_at = at
+  end
+end
+
+local function answer(what, detail)
+  return { what, detail, wake_at and math.max(wake_at - now, 1) or -1, events }
+end
+
+-- When a run of this plugin may start: nil at once; a time (ms); 0 when something must
+-- happen first.
+local function blocked_until(plugin)
+  local state = state_of(plugin)
+  if state.state == 'paused' then
+    return 0
+  elseif state.state == 'quarantined' and now < state.until_ms then
+    return state.until_ms
+  elseif state.state == 'probing' and redis.call('HEXISTS', HOLDING, state.probe) == 1 then
+    return 0
+  end
+  local limits = limits_of[plugin]
+  if not limits then
+    return nil
+  end
+  if limits.c and tonumber(redis.call('HGET', RUNNING, plugin) or 0) >= limits.c then
+    return 0
+  end
+  if limits.n then
+    local packed = redis.call('HGET', STARTS, plugin)
+    local starts = packed and cmsgpack.unpack(packed) or {}
+    local oldest = starts[#starts - limits.n + 1]
+    if oldest and oldest + limits.p > now then
+      return oldest + limits.p
+    end
+  end
+  return nil
+end
+
+-- A run begins: hold it, count its start, and let a quarantined plugin's first be the probe.
+local function begin(run, plugin, stream, id)
+  hold(run, plugin, stream, id, consumer, now)
+  local limits = limits_of[plugin]
+  if limits and limits.n then
+    local packed = redis.call('HGET', STARTS, plugin)
+    local starts = packed and cmsgpack.unpack(packed) or {}
+    local kept = {}
+    for i = math.max(1, #starts - limits.n + 2), #starts do
+      kept[#kept + 1] = starts[i]
+    end
+    kept[#kept + 1] = now
+    redis.call('HSET', STARTS, plugin, cmsgpack.pack(kept))
+  end
+  local state = state_of(plugin)
+  if state.state == 'quarantined' or state.state == 'probing' then
+    state.state, state.probe, state.since_ms = 'probing', run, now
+    keep_state(plugin, state)
+    tell('probing', run, plugin, '')
+  end
+end
+
+-- Delayed runs whose time has come go to the end of their stream, by the front door.
+local function promote_due()
+  for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, MOST_DUE)) do
+    local packed = redis.call('HGET', WAITING, run)
+    if packed then
+      local waiting = cmsgpack.unpack(packed)
+      enqueue(waiting.level, waiting.fields, run)
+    end
+    redis.call('ZREM', DELAYED, run)
+    redis.call('HDEL', WAITING, run)
+    tell('due', run, '', '')
+  end
+  local next_one = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
+  if #next_one > 0 then
+    wake_by(tonumber(next_one[2]))
+  end
+end
+
+-- What somebody cut off before it was delivered shows in the lag, which counts it, and in
+-- the length, which does not. Redis 7.0 would keep it in the lag for ever.
+local function notice_loss(stream, facts)
+  local lag, length = facts['lag'], redis.call('XLEN', stream)
+  if lag and lag > length then
+    tell('lost', '', stream, lag - length)
+    local read = (facts['entries-read'] or 0) + lag - length
+    redis.call('XGROUP', 'SETID', stream, group, facts['last-delivered-id'], 'ENTRIESREAD', read)
+  end
+end
+
+-- The next entry of each request stream: { level, order }, and what was delivered last.
+local function heads()
+  local found, delivered = {}, {}
+  for i = 1, 4 do
+    delivered[i] = '0-0'
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', STREAMS[i])) do
+      local facts = facts_of(info)
+      if facts['name'] == group then
+        delivered[i] = facts['last-delivered-id']
+        if facts['lag'] ~= 0 then
+          notice_loss(STREAMS[i], facts)
+          local head = redis.call('XRANGE', STREAMS[i], '(' .. delivered[i], '+', 'COUNT', 1)
+          if #head > 0 then
+            local order = milliseconds_of(head[1][1]) + (i - 1) * ageing_ms
+            found[#found + 1] = { level = i - 1, order = order }
+          end
+        end
+      end
+    end
+  end
+  return found, delivered
+end
+
+-- The next parked run of each plugin that has room.
+local function add_parked(found)
+  for _, plugin in ipairs(redis.call('HKEYS', PARKED_PLUGINS)) do
+    local at = blocked_until(plugin)
+    if at then
+      wake_by(at)
+    else
+      local first = redis.call('ZRANGEBYLEX', PARKED, '[' .. plugin .. '\0', '(' .. plugin .. '\1', 'LIMIT', 0, 1)[1]
+      if first then
+        local order, run = string.match(first, '^%Z+%z(%d+)%z(.+)$')
+        found[#found + 1] = { order = tonumber(order), parked = first, run = run, plugin = plugin }
+      else
+        redis.call('HDEL', PARKED_PLUGINS, plugin)
+      end
+    end
+  end
+end
+
+local function unpark(member, plugin, run)
+  redis.call('ZREM', PARKED, member)
+  if redis.call('HINCRBY', PARKED_PLUGINS, plugin, -1) <= 0 then
+    redis.call('HDEL', PARKED_PLUGINS, plugin)
+  end
+  local packed = redis.call('HGET', WAITING, run)
+  redis.call('HDEL', WAITING, run)
+  return packed and cmsgpack.unpack(packed)
+end
+
+local function park(entry, run, plugin, level, order)
+  local fields = { 'crewpool_level', level }
+  for i = 1, math.min(#entry[2], 4000), 2 do
+    if entry[2][i] ~= 'crewpool_level' then
+      fields[#fields + 1] = entry[2][i]
+      fields[#fields + 1] = entry[2][i + 1]
+    end
+  end
+  local waiting = { level = level, fields = fields, plugin = plugin, order = order, since_ms = now }
+  redis.call('HSET', WAITING, run, cmsgpack.pack(waiting))
+  redis.call('ZADD', PARKED, 0, plugin .. '\0' .. string.format('%016.0f', order) .. '\0' .. run)
+  redis.call('HINCRBY', PARKED_PLUGINS, plugin, 1)
+  tell('parked', run, plugin, level)
+end
+
+-- Whether the run is in hand already. Only what is pending counts: a run is not dropped for
+-- a note about it.
+local function is_in_hand(run)
+  local held = redis.call('HGET', HOLDING, run)
+  local facts = held and cjson.decode(held)
+  return facts and owner_of(facts.stream, group, facts.id)
+end
+
+local function read_one(stream)
+  local got = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
+  return got and got[1] and got[1][2][1]
+end
+
+-- Take the head of a stream, or put it where it belongs. Returns the entry when it is ours.
+local function take_head(level, order)
+  local stream = STREAMS[level + 1]
+  local entry = read_one(stream)
+  if not entry then
+    return nil
+  end
+  local run, plugin = run_of(entry[2], cap)
+  dequeue(stream, entry[1], run)
+  local dropped = nil
+  if run ~= '' then
+    if redis.call('ZSCORE', CANCELLED, run) then
+      dropped = 'cancelled'
+    elseif redis.call('HEXISTS', WAITING, run) == 1 or is_in_hand(run) then
+      dropped = 'duplicate'
+    end
+    local at = not dropped and blocked_until(plugin)
+    if at then
+      wake_by(at)
+      park(entry, run, plugin, level, order)
+      dropped = 'parked'
+    end
+  end
+  if dropped then
+    redis.call('XACK', stream, group, entry[1])
+    if dropped ~= 'parked' then
+      tell(dropped, run, plugin, entry[1])
+    end
+    return nil
+  end
+  begin(run, plugin, stream, entry[1])
+  return describe(stream, entry, cap, excerpt)
+end
+
+-- A parked run goes on: through a stream of its own, since a group delivers in order only.
+local function resume(head)
+  local waiting = unpark(head.parked, head.plugin, head.run)
+  if not waiting then
+    return nil
+  end
+  redis.call('XADD', RESUMED, '*', unpack(waiting.fields))
+  local entry = read_one(RESUMED)
+  begin(head.run, head.plugin, RESUMED, entry[1])
+  tell('resumed', head.run, head.plugin, now - waiting.since_ms)
+  return describe(RESUMED, entry, cap, excerpt)
+end
+
+for _, stream in ipairs(STREAMS) do
   local pending = redis.call('XPENDING', stream, group, '-', '+', 1, consumer)
   if #pending > 0 then
     local id = pending[1][1]
     local entries = redis.call('XRANGE', stream, id, id)
     if #entries == 0 then
       redis.call('XACK', stream, group, id)
-      return { 'trimmed', stream, id }
+      return answer('trimmed', { stream, id })
     end
     -- A look with XREADGROUP 0 would count as a delivery (R3); the lease starts anew.
     redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
-    return { 'adopted', describe(stream, entries[1], cap, excerpt) }
+    local run, plugin = run_of(entries[1][2], cap)
+    if redis.call('HEXISTS', HOLDING, holding_field(run, stream, id)) == 0 then
+      hold(run, plugin, stream, id, consumer, now)
+    end
+    return answer('adopted', describe(stream, entries[1], cap, excerpt))
   end
 end
 
-for _, stream in ipairs(KEYS) do
-  local got = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
-  if got and #got > 0 and #got[1][2] > 0 then
-    return { 'taken', describe(stream, got[1][2][1], cap, excerpt) }
+promote_due()
+for _ = 1, MOST_STEPS do
+  local found, delivered = heads()
+  add_parked(found)
+  if #found == 0 then
+    local bell = redis.call('XREVRANGE', BELL, '+', '-', 'COUNT', 1)
+    delivered[5] = #bell > 0 and bell[1][1] or '0-0'
+    return answer('none', delivered)
+  end
+  table.sort(found, function(a, b) return a.order < b.order end)
+  local entry
+  if found[1].parked then
+    entry = resume(found[1])
+  else
+    entry = take_head(found[1].level, found[1].order)
+  end
+  if entry then
+    return answer('taken', entry)
   end
 end
-
-local ids = {}
-for i, stream in ipairs(KEYS) do
-  ids[i] = '0-0'
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-    local facts = {}
-    for j = 1, #info, 2 do
-      facts[info[j]] = info[j + 1]
-    end
-    if facts['name'] == group then
-      ids[i] = facts['last-delivered-id']
-    end
-  end
-end
-return { 'none', ids }
+return answer('more', {})

@@ -1,0 +1,218 @@
+-- Shared by all scripts; the loader puts it in front of each.
+--
+-- The first 19 keys are the same for every script, so that all are declared (trap R12).
+-- What a script adds begins at KEYS[20].
+local STREAMS = { KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5] }  -- most urgent first, then resumed
+local RESUMED, BELL = KEYS[5], KEYS[6]
+local HOLDING, RUNNING, STARTS = KEYS[7], KEYS[8], KEYS[9]
+local DELAYED, PARKED, PARKED_PLUGINS, WAITING = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local CANCELLED, PLUGINS, QUEUED, RUNS = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local RESULTS, MESSAGES_TO_ALL = KEYS[18], KEYS[19]
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- XINFO answers with a flat list of names and values.
+local function facts_of(flat)
+  local facts = {}
+  for i = 1, #flat, 2 do
+    facts[flat[i]] = flat[i + 1]
+  end
+  return facts
+end
+
+local function value_of(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then
+      return fields[i + 1]
+    end
+  end
+end
+
+local function milliseconds_of(id)
+  return tonumber(string.match(id, '^(%d+)-'))
+end
+
+-- Whether entry id a comes before b. As numbers, part by part: 9-0 comes before 10-0.
+local function is_before(a, b)
+  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
+  if a_ms ~= b_ms then
+    return tonumber(a_ms) < tonumber(b_ms)
+  end
+  return tonumber(a_seq) < tonumber(b_seq)
+end
+
+-- The owner of a pending entry, or false when it is not pending (any more).
+local function owner_of(stream, group, id)
+  local pending = redis.call('XPENDING', stream, group, id, id, 1)
+  return #pending > 0 and pending[1][2]
+end
+
+-- Wake the supervisors that wait for entries: something else may be there to be taken.
+local function ring()
+  redis.call('XADD', BELL, 'MAXLEN', 1, '*', 'ring', 1)
+end
+
+-- An entry as the supervisor wants it: { stream, id, payload_bytes, is_whole, fields }.
+-- A payload above the cap is replaced by its beginning and its end, where the run id can
+-- be read: 10 MB of rubbish must not travel, or be parsed, to be refused.
+local KNOWN = {
+  payload = true, published_at = true, schema_version = true, attempt = true,
+  crewpool_level = true, crewpool_unique = true,
+}
+local function describe(stream, entry, cap, excerpt)
+  local fields, payload_bytes, is_whole = {}, 0, 1
+  for i = 1, #entry[2], 2 do
+    local name, value = entry[2][i], entry[2][i + 1]
+    if name == 'payload' then
+      payload_bytes = #value
+      if #value > cap then
+        is_whole = 0
+        value = string.sub(value, 1, excerpt) .. string.sub(value, -excerpt)
+      end
+    elseif #value > 64 then
+      value = string.sub(value, 1, 64)
+    end
+    if KNOWN[name] then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+  end
+  return { stream, entry[1], payload_bytes, is_whole, fields }
+end
+
+-- Run id and plugin of an entry, '' where they cannot be read. The supervisor checks them
+-- once more, and strictly; here they only decide what waits and what is counted.
+local function run_of(fields, cap)
+  local payload = value_of(fields, 'payload')
+  if not payload or #payload > cap then
+    return '', ''
+  end
+  local is_json, body = pcall(cjson.decode, payload)
+  if not is_json or type(body) ~= 'table' then
+    return '', ''
+  end
+  local run, plugin = body['plugin_run_id'], body['plugin_name']
+  if type(run) ~= 'string' or #run > 512 or string.find(run, '%c') then
+    run = ''
+  end
+  if type(plugin) ~= 'string' or #plugin > 64 or not string.find(plugin, '^[a-z0-9][a-z0-9_-]*$') then
+    plugin = ''
+  end
+  return run, plugin
+end
+
+-- Entries without a readable run id are held under their place.
+local function holding_field(run, stream, id)
+  return run ~= '' and run or '?' .. stream .. ' ' .. id
+end
+
+local function hold(run, plugin, stream, id, consumer, now)
+  local facts = { stream = stream, id = id, consumer = consumer, plugin = plugin, at_ms = now }
+  redis.call('HSET', HOLDING, holding_field(run, stream, id), cjson.encode(facts))
+  if plugin ~= '' then
+    redis.call('HINCRBY', RUNNING, plugin, 1)
+  end
+end
+
+-- Let go of an entry: its plugin has room again. Returns the plugin, or nil when it was
+-- not held: an end that is repeated must not make room twice.
+local function release(run, stream, id)
+  for _, field in ipairs({ holding_field(run, stream, id), '?' .. stream .. ' ' .. id }) do
+    local held = redis.call('HGET', HOLDING, field)
+    local facts = held and cjson.decode(held)
+    if facts and facts.stream == stream and facts.id == id then
+      redis.call('HDEL', HOLDING, field)
+      if facts.plugin ~= '' then
+        if redis.call('HINCRBY', RUNNING, facts.plugin, -1) <= 0 then
+          redis.call('HDEL', RUNNING, facts.plugin)
+        end
+        if redis.call('HEXISTS', PARKED_PLUGINS, facts.plugin) == 1 then
+          ring()
+        end
+      end
+      return facts.plugin
+    end
+  end
+end
+
+-- Add a run to the end of a request stream, and remember that it is ours to answer for
+-- until somebody takes it.
+local function enqueue(level, fields, run)
+  local stream = STREAMS[level + 1]
+  local id = redis.call('XADD', stream, '*', unpack(fields))
+  if run ~= '' then
+    redis.call('ZADD', QUEUED, milliseconds_of(id), stream .. ' ' .. id .. ' ' .. run)
+  end
+  return id
+end
+
+-- Forget that a run was queued. Scores are the ids' times; the place of the run in the
+-- member keeps two runs of one millisecond apart.
+local function dequeue(stream, id, run)
+  redis.call('ZREM', QUEUED, stream .. ' ' .. id .. ' ' .. run)
+end
+
+-- What plugin state there is: {} when nothing is known against it.
+local function state_of(plugin)
+  local text = plugin ~= '' and redis.call('HGET', PLUGINS, plugin)
+  return text and cjson.decode(text) or {}
+end
+
+local function keep_state(plugin, state)
+  if state.state or (state.crashes and #state.crashes > 0) then
+    redis.call('HSET', PLUGINS, plugin, cjson.encode(state))
+  else
+    redis.call('HDEL', PLUGINS, plugin)
+  end
+end
+
+-- Learn from the end of a run: crashes pause a plugin for a while, a probe that ended
+-- otherwise lets it go on. most = 0 turns the quarantine off.
+local function learn(plugin, run, cause, most, window_ms, cooldown_ms, now)
+  if not plugin or plugin == '' then
+    return
+  end
+  local state = state_of(plugin)
+  local is_crash = (cause == 'crash' or cause == 'oom') and most > 0
+  local is_probe = state.state == 'probing' and state.probe == run
+  if is_crash then
+    local crashes = { now }
+    for _, at in ipairs(state.crashes or {}) do
+      if at > now - window_ms and #crashes < most then
+        crashes[#crashes + 1] = at
+      end
+    end
+    state.crashes = crashes
+    if is_probe or (#crashes >= most and not state.state) then
+      state.state, state.since_ms, state.until_ms = 'quarantined', now, now + cooldown_ms
+      state.probe = nil
+    end
+  elseif not is_probe then
+    return
+  elseif cause == 'lost' or cause == 'drained' or cause == 'cancelled' then
+    -- The probe proved nothing: the next run is one.
+    state.state, state.until_ms, state.probe = 'quarantined', now, nil
+    ring()
+  else
+    state = {}
+    ring()
+  end
+  keep_state(plugin, state)
+end
+
+-- Write the state of a run into its record; pairs begin at ARGV[from]. Called last, and with
+-- pcall: a record is for eyes, and scripts do not roll back. An error here, before the XACK,
+-- would make each repeat add one more entry.
+local function note(record, run, ttl_s, pairs_of, from)
+  if #pairs_of < from then
+    return
+  end
+  redis.pcall('HSET', record, unpack(pairs_of, from))
+  redis.pcall('EXPIRE', record, ttl_s)
+  local time = redis.call('TIME')
+  redis.pcall('ZADD', RUNS, time[1], run)
+end

@@ -1,0 +1,85 @@
+-- Publish a run, now or later, once. Safe to repeat: a run that is known is not added again.
+--
+-- KEYS[20] -> done marker   KEYS[21] -> record   KEYS[22] -> unique key
+-- ARGV[1] -> group   ARGV[2] -> run   ARGV[3] -> level of its priority
+-- ARGV[4] -> delay (ms), or '@' and a unix time (ms)   ARGV[5] -> most waiting runs
+-- ARGV[6] -> life of the unique key (s), '' without   ARGV[7] -> life of the record (s)
+-- ARGV[8] -> '1': also when the run has a result or is known (replay)
+-- ARGV[9] -> plugin   ARGV[10] -> how many of the following belong to the entry
+-- ARGV[11..] -> field, value pairs for the entry, then for the record
+-- Output: { 'published', entry id } | { 'delayed', due (ms) }
+--         { 'known', state }         it was published before, and has no result yet
+--         { 'ended', state }         it has its result
+--         { 'unique', run }          another one of the same plugin, user and settings is on
+--         { 'full', waiting runs }   nothing was added
+local group, run, level, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
+local stream, is_forced, now = STREAMS[level + 1], ARGV[8] == '1', now_ms()
+local state = redis.call('HGET', KEYS[21], 'state') or ''
+local is_on = redis.call('HEXISTS', HOLDING, run) == 1 or redis.call('HEXISTS', WAITING, run) == 1
+if is_on then
+  return { 'known', state }
+end
+if not is_forced then
+  if redis.call('EXISTS', KEYS[20]) == 1 then
+    return { 'ended', state }
+  elseif state ~= '' and state ~= 'completed' and state ~= 'failed' then
+    return { 'known', state }
+  end
+end
+if ARGV[6] ~= '' then
+  local other = redis.call('GET', KEYS[22])
+  if other and other ~= run then
+    return { 'unique', other }
+  end
+end
+
+local function waiting_runs()
+  local count = redis.call('ZCARD', DELAYED) + redis.call('ZCARD', PARKED)
+  if redis.call('EXISTS', stream) == 1 then
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+      local facts = facts_of(info)
+      if facts['name'] == group then
+        -- nil after an XDEL or an AOF restart of 7.0 (trap R14).
+        return count + (facts['lag'] or redis.call('XLEN', stream))
+      end
+    end
+    return count + redis.call('XLEN', stream)
+  end
+  return count
+end
+
+local waiting = waiting_runs()
+if waiting >= most then
+  return { 'full', waiting }
+end
+local due = string.sub(ARGV[4], 1, 1) == '@' and tonumber(string.sub(ARGV[4], 2)) or now + tonumber(ARGV[4])
+local count, fields = tonumber(ARGV[10]), {}
+for i = 11, 10 + count do
+  fields[#fields + 1] = ARGV[i]
+end
+if is_forced then
+  redis.call('DEL', KEYS[20])
+  redis.call('ZREM', CANCELLED, run)
+end
+local what, detail
+local record = { 'state', 'pending', 'stream', stream }
+if due > now then
+  redis.call('HSET', WAITING, run, cmsgpack.pack({ level = level, fields = fields, plugin = ARGV[9], since_ms = now }))
+  redis.call('ZADD', DELAYED, due, run)
+  ring()
+  what, detail = 'delayed', string.format('%.0f', due)
+  record = { 'state', 'delayed', 'stream', stream, 'due_at', string.format('%.3f', due / 1000) }
+else
+  what, detail = 'published', enqueue(level, fields, run)
+  record[#record + 1] = 'entry_id'
+  record[#record + 1] = detail
+end
+local ttl_s = tonumber(ARGV[7]) + math.max(0, math.ceil((due - now) / 1000))
+if ARGV[6] ~= '' then
+  redis.call('SET', KEYS[22], run, 'EX', ARGV[6])
+end
+for i = 11 + count, #ARGV do
+  record[#record + 1] = ARGV[i]
+end
+note(KEYS[21], run, ttl_s, record, 1)
+return { what, detail }

@@ -1,0 +1,96 @@
+-- Trim what was delivered and acknowledged, find what was lost, and let go of what is over.
+-- Bounded work a call: what is left waits for the next one.
+--
+-- Nothing is trimmed that some group has still to read or to acknowledge (P7): a stream is
+-- cut below its oldest pending entry and the last delivered one, over all of its groups,
+-- and never below the retention. A stream without a group is left alone.
+--
+-- KEYS[20] -> dead letters
+-- ARGV[1] -> group   ARGV[2] -> retention (ms)   ARGV[3] -> life of dead letters (ms)
+-- ARGV[4] -> life of marks and of records (ms)
+-- Output: { trimmed entries, lost }
+--         lost   { stream, id, run, plugin, consumer } of runs that were queued or in hand
+--                and whose entries are gone: somebody else cut them off or removed them
+local group, now = ARGV[1], now_ms()
+local MOST = 200
+local trimmed, lost = 0, {}
+local delivered = {}
+
+local function least(a, b)
+  return (a == nil or is_before(b, a)) and b or a
+end
+
+local function trim(stream)
+  if redis.call('EXISTS', stream) == 0 then
+    return
+  end
+  local safe = nil
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local facts = facts_of(info)
+    safe = least(safe, facts['last-delivered-id'])
+    if facts['name'] == group then
+      delivered[stream] = facts['last-delivered-id']
+    end
+    if facts['pending'] > 0 then
+      safe = least(safe, redis.call('XPENDING', stream, facts['name'])[2])
+    end
+  end
+  if not safe or redis.call('XLEN', stream) == 0 then
+    return
+  end
+  local kept = string.format('%.0f-0', math.max(now - tonumber(ARGV[2]), 0))
+  local edge = least(safe, kept)
+  -- Whole nodes first, and not too many of them; then the rest of one, exactly.
+  local cut = redis.call('XTRIM', stream, 'MINID', '~', edge, 'LIMIT', 10000)
+  if cut < 10000 then
+    cut = cut + redis.call('XTRIM', stream, 'MINID', edge)
+  end
+  trimmed = trimmed + cut
+end
+
+-- What we published and nobody may read any more: behind the group, and not in the stream.
+local function find_lost(stream)
+  local last = delivered[stream]
+  if not last then
+    return
+  end
+  local found = redis.call('ZRANGEBYSCORE', QUEUED, '-inf', milliseconds_of(last), 'LIMIT', 0, MOST)
+  for _, member in ipairs(found) do
+    local name, id, run = string.match(member, '^(%S+) (%d+%-%d+) (.+)$')
+    if name == stream and not is_before(last, id) then
+      if #redis.call('XRANGE', stream, id, id) == 0 and not owner_of(stream, group, id) then
+        lost[#lost + 1] = { stream, id, run, '', '' }
+      else
+        redis.call('ZREM', QUEUED, member)  -- another program of our group read it
+      end
+    end
+  end
+end
+
+-- Whoever held these went without an end: acknowledged by a stranger, or trimmed and swept.
+local function find_let_go()
+  local cursor = '0'
+  local page = redis.call('HSCAN', HOLDING, cursor, 'COUNT', 1000)
+  for i = 1, #page[2], 2 do
+    local facts = cjson.decode(page[2][i + 1])
+    if #lost < MOST and not owner_of(facts.stream, group, facts.id) then
+      local run = string.sub(page[2][i], 1, 1) == '?' and '' or page[2][i]
+      if run == '' then
+        release(run, facts.stream, facts.id)
+      else
+        lost[#lost + 1] = { facts.stream, facts.id, run, facts.plugin, facts.consumer }
+      end
+    end
+  end
+end
+
+for _, stream in ipairs(STREAMS) do
+  trim(stream)
+  find_lost(stream)
+end
+trim(RESULTS)
+find_let_go()
+redis.call('XTRIM', KEYS[20], 'MINID', string.format('%.0f-0', math.max(now - tonumber(ARGV[3]), 0)))
+redis.call('ZREMRANGEBYSCORE', CANCELLED, '-inf', now - tonumber(ARGV[4]))
+redis.call('ZREMRANGEBYSCORE', RUNS, '-inf', (now - tonumber(ARGV[4])) / 1000)
+return { trimmed, lost }
