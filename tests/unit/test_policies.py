@@ -1,10 +1,19 @@
-"""What plugin.yaml and the settings may say of retries and limits."""
+"""What plugin.yaml and the settings may say of retries and limits, and what the guide shows."""
+
+import re
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from worker.policies import Limits, Policies, Rate, Retry
+from supervisor import configuration as settings
+from tests.support.plugins import write_plugin
+from tests.support.supervisors import ROOT
+from worker.crew.causes import Failure, failure_of
+from worker.plugins import load
+from worker.policies import CAUSES, Limits, Policies, Rate, Retry
+
+GUIDE = (ROOT / "docs" / "plugins.md").read_text("utf-8")
 
 
 def policies(text):
@@ -79,3 +88,73 @@ def test_a_policy_laid_over_another_keeps_what_it_does_not_say():
     assert Retry(attempts=2).over(below) == Retry(attempts=2, backoff_s=2, backoff_max_s=50)
     assert Retry().over(below) == below
     assert Retry(backoff_s=0).over(below) == Retry(attempts=9, backoff_s=0, backoff_max_s=50)
+
+
+def blocks_of(language):
+    """Return the examples in the guide that are written in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_examples_of_the_guide_are_good_manifests(tmp_path):
+    for text in blocks_of("yaml"):
+        path = write_plugin(tmp_path, "my-plugin", "x = 1") / "my-plugin"
+        (path / "plugin.yaml").write_text(text)
+        told = load(path).manifest
+        assert told.retry or told.limits != Limits()
+
+
+def test_the_examples_of_the_guide_mean_what_stands_beside_them():
+    retry, limits = (Policies.model_validate(without_name(text)) for text in blocks_of("yaml"))
+
+    assert retry.retry["exception"].attempts == 2
+    assert retry.retry["crash"].attempts == 1
+    assert limits.limits == Limits(max_concurrency=2, rate=Rate(starts=100, period_s=300))
+
+
+def without_name(text):
+    return {key: value for key, value in yaml.safe_load(text).items() if key != "name"}
+
+
+def test_the_settings_of_the_guide_are_good_settings(tmp_path, monkeypatch):
+    (example,) = blocks_of("toml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "crewpool.toml").write_text(example)
+    in_file = settings.load()
+    (tmp_path / "crewpool.toml").unlink()
+    monkeypatch.setenv("CREWPOOL_RETRY", re.search(r"`CREWPOOL_RETRY='(.*?)'`", GUIDE)[1])
+    in_environment = settings.load()
+
+    for said in (in_file, in_environment):
+        assert said.retry_of("exception").attempts == 2
+        assert said.retry_of("crash").attempts == 1
+    assert in_file.retry_of("oom").attempts == 5
+    assert in_file.retry_of("timeout") == Retry(attempts=2, backoff_s=30)
+
+
+def test_the_guide_shows_each_cause_with_its_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| [^|]+ \| (\d+) \| ?([\d.]*)(?: s)? ?\|$", GUIDE, re.MULTILINE
+    )
+
+    assert sorted(cause for cause, *_ in rows) == sorted(CAUSES)
+    for cause, starts, wait_s in rows:
+        retry = settings.load().retry_of(cause)
+        assert retry.attempts == int(starts), cause
+        assert wait_s == (f"{retry.backoff_s:g}" if retry.attempts > 1 else ""), cause
+
+
+def test_the_guide_shows_each_key_with_its_default():
+    defaults = dict(re.findall(r"^\| `([a-z_]+)` \| (\d+) \| ", GUIDE, re.MULTILINE))
+
+    assert defaults == {name: f"{f.default:g}" for name, f in Retry.model_fields.items()}
+
+
+def test_the_error_of_the_guide_is_taken_for_a_429():
+    namespace = {}
+    (example,) = (text for text in blocks_of("python") if "RateLimitError" in text)
+    exec(example, namespace)
+
+    error = namespace["RateLimitError"]({"Retry-After": "9"})
+
+    assert failure_of(error, 0) == Failure("rate_limited", 9)
