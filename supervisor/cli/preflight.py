@@ -6,9 +6,12 @@ well, and changes nothing.
 
 import os
 import socket
+import ssl
 from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
+from supervisor.configuration import variable_of
 from supervisor.errors import SettingsWrong
 from supervisor.settings import Settings
 from supervisor.streams import inspect
@@ -32,12 +35,50 @@ def check(settings: Settings) -> None:
 
 
 def redis_url_trouble(settings: Settings) -> Trouble | None:
-    """Say whether the URL can be one at all."""
-    if inspect.is_url(settings.redis_url.get_secret_value()):
-        return None
-    # Neither quoted nor explained in the parser's words: both may show a password.
-    cure = "mend host, port or options; in a password, write / as %2F, @ as %40, : as %3A"
-    return Trouble("REDIS_URL: is no address that can be connected to", cure)
+    """Say whether the URL, with its files for TLS, can be one at all."""
+    if not inspect.is_url(settings.redis_address, settings.requests_stream):
+        # Neither quoted nor explained in the parser's words: both may show a password.
+        cure = "mend host, port or options; in a password, write / as %2F, @ as %40, : as %3A"
+        return Trouble("REDIS_URL: is no address that can be connected to", cure)
+    return _file_trouble(settings) or _certificate_trouble(settings)
+
+
+def _file_trouble(settings: Settings) -> Trouble | None:
+    for field in ("redis_ca_file", "redis_cert_file", "redis_key_file"):
+        path: Path | None = getattr(settings, field)
+        if path is None:
+            continue
+        named = f"{variable_of(field)}: {path.absolute()}"
+        if not path.is_file():
+            what = "is no file" if path.exists() else "does not exist"
+            return Trouble(f"{named} {what}", "name the PEM file")
+        if not os.access(path, os.R_OK):
+            return Trouble(f"{named} may not be read by this user", "chown or chmod it")
+    return None
+
+
+def _certificate_trouble(settings: Settings) -> Trouble | None:
+    """Say what OpenSSL has against the files; else every connection would fail for it."""
+    ca, cert, key = settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if ca is not None:
+            context.load_verify_locations(cafile=ca)
+    except ssl.SSLError:
+        named = f"{variable_of('redis_ca_file')}: {ca} holds no certificate"
+        return Trouble(named, "name the PEM file of who signed the server's certificate")
+    try:
+        if cert is not None:
+            # Without a password of ours OpenSSL would ask for one on the terminal, and wait.
+            context.load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        said = f"{variable_of('redis_cert_file')}: {cert}"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            said = f"{said}: the key {key or 'in it'} belongs to another certificate"
+            return Trouble(said, "name the two files that were made together")
+        said = f"{said} with the key {key or 'in it'} cannot be used ({error.reason})"
+        return Trouble(said, "both must be PEM, and the key without a password")
+    return None
 
 
 def plugin_dir_trouble(settings: Settings) -> Trouble | None:

@@ -34,6 +34,9 @@ ANSWER_TIMEOUT_S = 5.0
 BLOCK_S = 5.0
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
 # This node is not, or not yet, the one to talk to. MOVED is an AskError.
+_NOT_HERE = ("UNBLOCKED", "NOREPLICAS")
+"""A primary became a replica while we were blocked there; or lost all of its replicas, maybe
+because one of them is the primary now."""
 _ELSEWHERE = (ReadOnlyError, AskError, TryAgainError, ClusterDownError)
 
 
@@ -67,8 +70,7 @@ async def answering(client: Redis) -> AsyncIterator[None]:
     except (*_AWAY, *_ELSEWHERE) as error:
         raise _away(client, error) from None
     except ResponseError as error:
-        # A blocked command, when its primary became a replica or its slot moved away.
-        if str(error).startswith("UNBLOCKED"):
+        if str(error).startswith(_NOT_HERE):
             raise _away(client, error) from None
         raise
     except asyncio.CancelledError:

@@ -69,7 +69,7 @@ class Results:
 
     async def start_here(self) -> None:
         """Leave out all that stands in the stream by now."""
-        async with _looking(self._client, f"XINFO STREAM {self._stream}"):
+        async with looking(self._client, f"XINFO STREAM {self._stream}"):
             try:
                 facts = decoded(await self._client.xinfo_stream(self._stream))
             except ResponseError as error:
@@ -80,7 +80,7 @@ class Results:
 
     async def next(self) -> list[dict[str, Any]]:
         """Return what came since the last call; waits a moment when nothing did."""
-        async with _looking(self._client, f"XREAD {self._stream}"):
+        async with looking(self._client, f"XREAD {self._stream}"):
             answer = await self._client.xread(
                 {self._stream: self._after}, count=PAGE, block=self._block_ms
             )
@@ -106,14 +106,14 @@ def is_url(url: str, key: str = "") -> bool:
 
 async def server(queue: Queue) -> ServerFacts:
     """Return what the server says of itself."""
-    async with _looking(queue.client, "INFO"):
+    async with looking(queue.client, "INFO"):
         return await facts_of(queue)
 
 
 async def hosts(queue: Queue, since: float = 0.0) -> list[HostSeen]:
     """Return the supervisors that beat since then, the newest first; the dead ones too."""
     keys, client = queue.keys, queue.client
-    async with _looking(client, f"ZRANGE {keys.hosts}"):
+    async with looking(client, f"ZRANGE {keys.hosts}"):
         beats = decoded(await client.zrange(keys.hosts, 0, -1, withscores=True))
         recent = [(name, float(at)) for name, at in reversed(beats) if float(at) >= since]
         texts = [decoded(await client.get(keys.host(name))) for name, _ in recent]
@@ -126,14 +126,14 @@ async def hosts(queue: Queue, since: float = 0.0) -> list[HostSeen]:
 async def record(queue: Queue, run_id: str) -> dict[str, str]:
     """Return what is known of a run; empty when nothing is."""
     key = queue.keys.record(run_id)
-    async with _looking(queue.client, f"HGETALL {key}"):
+    async with looking(queue.client, f"HGETALL {key}"):
         return dict(decoded(await queue.client.hgetall(key)))
 
 
 async def has_result(queue: Queue, run_id: str) -> bool:
     """Whether the run has had its one result."""
     key = queue.keys.done(run_id)
-    async with _looking(queue.client, f"EXISTS {key}"):
+    async with looking(queue.client, f"EXISTS {key}"):
         return bool(await queue.client.exists(key))
 
 
@@ -141,7 +141,7 @@ async def find_result(queue: Queue, run_id: str) -> dict[str, Any] | None:
     """Look for a run's result, from the newest back; None when it is not there any more."""
     stream, newest, seen = queue.keys.results, "+", 0
     while seen < MOST_LOOKED_AT:
-        async with _looking(queue.client, f"XREVRANGE {stream}"):
+        async with looking(queue.client, f"XREVRANGE {stream}"):
             page = decoded(await queue.client.xrevrange(stream, max=newest, count=PAGE))
         for payload in _payloads(page):
             if payload.get("plugin_run_id") == run_id:
@@ -222,7 +222,7 @@ def _harmless(keys: Keys) -> list[tuple[str | int, ...]]:
 
 
 async def _stream(queue: Queue, stream: str, group: str) -> StreamSeen:
-    async with _looking(queue.client, f"XINFO GROUPS {stream}"):
+    async with looking(queue.client, f"XINFO GROUPS {stream}"):
         try:
             groups = decoded(await queue.client.xinfo_groups(stream))
         except ResponseError as error:
@@ -235,7 +235,7 @@ async def _stream(queue: Queue, stream: str, group: str) -> StreamSeen:
 
 
 @asynccontextmanager
-async def _looking(client: Redis, what: str) -> AsyncIterator[None]:
+async def looking(client: Redis, what: str) -> AsyncIterator[None]:
     """Turn a server that is away into RedisAway, and one that says no into Refused."""
     try:
         async with answering(client):

@@ -4,6 +4,8 @@ redis-py asks a sentinel for the primary before each connection. So whoever drop
 connections after an error finds the new primary with the next ones.
 """
 
+import asyncio
+import time
 from typing import Any
 
 from redis.asyncio import Redis
@@ -15,9 +17,14 @@ from redis.asyncio.sentinel import (
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
+from redis.exceptions import RedisError
 
 from supervisor.streams.seeds import Seeds
 
+# How often sentinels are asked while all is well, how long, and how long not when none answers.
+ASK_EVERY_S = 1.0
+ASK_FOR_S = 1.0
+ASK_AGAIN_S = 30.0
 # What holds for connections to sentinels as it does for those to the primary. Not so user
 # and password: sentinels have their own, or none.
 _SHARED = ("ssl_", "socket_connect_timeout", "retry", "protocol", "client_name")
@@ -56,27 +63,57 @@ class _Sentinels(Sentinel):
         kind = seeds.options.get("connection_class")
         classes = {"connection_class": kind} if kind else {}
         self.hosts = str(seeds)
-        self._shown = {}
+        self._named = {}
         for host, port in seeds.hosts:
             pool = ConnectionPool(**classes, host=host, port=port, **options)
             sentinel = Redis.from_pool(pool)
-            self._shown[str(sentinel)] = f"{host}:{port}"
+            self._named[sentinel] = f"{host}:{port}"
             self.sentinels.append(sentinel)
 
     async def discover_master(self, service_name: str) -> Any:
-        """Return the primary's address; else say in few words which sentinel said what."""
-        try:
-            return await super().discover_master(service_name)
-        except MasterNotFoundError as error:
-            told = str(error)
-        # The library's text shows whole objects, and in them what should not be shown.
-        for long, short in self._shown.items():
-            told = told.replace(long, short)
-        raise MasterNotFoundError(told)
+        """Return the primary's address; else tell what each sentinel said.
+
+        redis-py keeps to itself why a sentinel did not answer: a wrong password, say.
+        """
+        told = []
+        for place, sentinel in enumerate(self.sentinels):
+            try:
+                services: Any = await sentinel.sentinel_masters()
+            except RedisError as error:
+                told.append(f"{self._named[sentinel]}: {error}")
+                continue
+            state = services.get(service_name)
+            if state and self.check_master_state(state, service_name):
+                # The next question goes to one that answers.
+                self.sentinels.insert(0, self.sentinels.pop(place))
+                return state["ip"], state["port"]
+            why = "its primary is down" if state else "it does not know the service"
+            told.append(f"{self._named[sentinel]}: {why}")
+        raise MasterNotFoundError(
+            f"no sentinel names a primary of {service_name} ({'; '.join(told)})"
+        )
 
 
 class _PrimaryPool(SentinelConnectionPool):
     """Connections to the primary; those to the sentinels end with them."""
+
+    _ask_again_at = 0.0
+
+    async def get_connection(self, *words: Any, **options: Any) -> Any:
+        """Return a connection to the primary, also when the old one lives on and answers.
+
+        After a failover by hand Sentinel leaves the old primary alone for ten seconds. What
+        is written to it then is lost (trap R17), so we ask in between.
+        """
+        if self.master_address is not None and time.monotonic() >= self._ask_again_at:
+            self._ask_again_at = time.monotonic() + ASK_EVERY_S
+            try:
+                async with asyncio.timeout(ASK_FOR_S):
+                    await self.get_master_address()  # type: ignore[no-untyped-call]  # redis-py
+            except (MasterNotFoundError, TimeoutError):
+                # That no sentinel answers is no reason to leave a primary that does.
+                self._ask_again_at += ASK_AGAIN_S
+        return await super().get_connection(*words, **options)  # type: ignore[no-untyped-call]  # redis-py
 
     @property
     def where(self) -> str:

@@ -42,10 +42,12 @@ class Server:
 
     name = ""
 
-    def __init__(self, folder, *, appendonly=False):
+    def __init__(self, folder, *, appendonly=False, **options):
+        """Make one; `options` are more of the server's own, with _ for -."""
         self.folder = folder
         self.port = free_port()
         self._appendonly = appendonly
+        self._more = {name.replace("_", "-"): value for name, value in options.items()}
         self._process = None
         self._client = None
 
@@ -154,6 +156,7 @@ class Server:
             "maxmemory-policy": "noeviction",
             # A frozen machine must not make the server refuse writes for a slow disk.
             "no-appendfsync-on-rewrite": "yes",
+            **self._more,
         }
         return [word for key, value in options.items() for word in (f"--{key}", str(value))]
 
