@@ -81,7 +81,7 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what led to it, as a traceback shows it, each of them once.
+    """Yield the error and what led to it, if that was not hidden, each of them once.
 
     CrewAI's providers `raise e from e`, which makes a chain without an end.
     """
