@@ -46,6 +46,18 @@ class RedisAway(CrewpoolError):  # noqa: N818  # named for what happened
         super().__init__(f"Redis at {where} is not reachable: {cause}")
 
 
+class HostNameTaken(CrewpoolError):  # noqa: N818  # named for what happened
+    """Two supervisors that live drew the same name while Redis was away."""
+
+    def __init__(self, host: str, pid: object) -> None:
+        self.host = host
+        self.pid = pid
+        super().__init__(
+            f"Another supervisor (pid {pid}) is called {host}, and both would take each other's "
+            "runs. Start this one again: it draws another name"
+        )
+
+
 class WorkersCannotBoot(CrewpoolError):  # noqa: N818  # named for what happened
     """Starting again would fail the same way."""
 

@@ -77,7 +77,7 @@ class Ledger:
             self._wanted.add(slot)
             self._broker.want(slot)
 
-    def stop_wanting(self, from_slot: int = 0) -> None:
+    def stop_wanting(self, from_slot: int = 0, because: str = verdicts.LEAVING) -> None:
         """Take nothing any more for slots from this one on, and give back what waits there.
 
         What is on its way to them comes as a Taken, and is handed back then.
@@ -85,18 +85,18 @@ class Ledger:
         self._wanted -= set(self._broker.unwant([s for s in self._wanted if s >= from_slot]))
         for slot, held in self.in_hand.items():
             if slot >= from_slot and held.stage is Stage.WAITING:
-                because = verdicts.SCALED_DOWN if from_slot else verdicts.LEAVING
                 self._settle(slot, verdicts.of_drained(held.entry, held.run_id, because))
 
-    def take_facts(self, size: int) -> list[int]:
+    def take_facts(self, size: int, because: str = verdicts.LEAVING) -> list[int]:
         """Take in what the broker says; return the slots whose lease was lost.
 
-        `size` is the number of slots that may still begin runs.
+        `size` is the number of slots that may still begin runs; what comes for others is
+        handed back, `because` of this.
         """
         lost = []
         for fact in self._broker.facts():
             if isinstance(fact, Taken):
-                self._note_taken(fact, is_wanted=fact.slot < size)
+                self._note_taken(fact, "" if fact.slot < size else because)
             elif isinstance(fact, Settled):
                 held = self.in_hand.pop(fact.slot)
                 self._journal.settled(held, fact.ending, fact.how)
@@ -191,7 +191,7 @@ class Ledger:
                 return slot
         return None
 
-    def _note_taken(self, taken: Taken, *, is_wanted: bool) -> None:
+    def _note_taken(self, taken: Taken, unwanted_because: str) -> None:
         self._wanted.discard(taken.slot)
         request = parse(taken.entry, self._settings.max_payload_bytes)
         if isinstance(request, Request):
@@ -206,8 +206,10 @@ class Ledger:
             self.catalogue.find(request.plugin).manifest.timeout_s or self._settings.crew_timeout_s
         )
         self.in_hand[taken.slot] = InHand.of(taken, request, timeout_s)
-        if not is_wanted:
-            self._settle(taken.slot, verdicts.of_drained(taken.entry, request.run_id))
+        if unwanted_because:
+            self._settle(
+                taken.slot, verdicts.of_drained(taken.entry, request.run_id, unwanted_because)
+            )
 
     def _known(self, request: Request) -> Request | Rejected:
         known = len(self.catalogue.plugins)

@@ -17,6 +17,10 @@ from supervisor.phases import Ask, Phase
 from supervisor.pool.deadlines import Deadline
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.pool import Death, Report
+from supervisor.remote import Remote
+from supervisor.standing import Standing
+from supervisor.streams.endings import CANCELLED
+from supervisor.verdicts import SCALED_DOWN
 from supervisor.wiring import Parts
 from worker.plugins import discover
 from worker.protocol import STACKS_SIGNAL, Outcome
@@ -38,12 +42,11 @@ class Supervisor:
     """
 
     def __init__(self, parts: Parts) -> None:
-        self.phase = Phase.STARTING
         self._parts = parts
         self._settings = parts.settings
         self._clock = parts.clock
-        self._size = parts.settings.workers
-        self._drain_until: float | None = None
+        self._standing = Standing(parts.settings.workers, parts.settings.drain_s)
+        self._remote = Remote(parts, self._standing)
         self._came_round_at = parts.clock()
         self._exit = Exit.CLEAN
         self._title = ""
@@ -54,10 +57,11 @@ class Supervisor:
         parts = self._parts
         try:
             await self._start()
-            while self.phase is not Phase.STOPPED:
+            while self._standing.phase is not Phase.STOPPED:
                 await parts.wakeups.wait(until=self._next_alarm())  # the only place where we sleep
                 self._come_round()
-                for ask in parts.signals.take():  # 1. what we were asked
+                self._remote.carry_out()  # 1. what we were told and asked
+                for ask in parts.signals.take():
                     await self._obey(ask)
                 for report in parts.pool.read():  # 2. what the workers said
                     self._note_report(report)
@@ -65,8 +69,8 @@ class Supervisor:
                     self._note_death(death)
                 for handle, because in parts.pool.overdue(self._clock()):  # 4. who must go
                     self._kill(handle, because)
-                for slot in parts.ledger.take_facts(self._taking_size()):
-                    self._kill(parts.pool.handles[slot], LEASE_LOST)
+                for handle, because in self._disowned():
+                    self._kill(handle, because)
                 self._resize()  # 5. who is missing
                 self._assign()  # 6. who is idle
                 self._leave_if_done()
@@ -80,8 +84,8 @@ class Supervisor:
 
     def not_ready_because(self) -> str:
         """Return why no run would be taken now, "" when one would; for readiness."""
-        if self.phase is not Phase.RUNNING:
-            return f"the supervisor is {self.phase.name.lower()}"
+        if because := self._standing.not_running_because():
+            return because
         if not self._parts.link.is_up:
             return self._parts.link.cause
         if not any(h.state in (State.IDLE, State.BUSY) for h in self._parts.pool.handles.values()):
@@ -115,18 +119,23 @@ class Supervisor:
         forbid_inspection()
         self._read_plugins()
         await parts.http.start(self, self._settings.http_host, self._settings.http_port)
-        beats = parts.records.write_for_ever(lambda: parts.snapshot(self.phase))
-        parts.broker.start(parts.keeper.keep_for_ever(), beats)
+        parts.broker.start(
+            parts.keeper.keep_for_ever(),
+            parts.records.write_for_ever(),
+            parts.heartbeat.beat_for_ever(lambda: parts.snapshot(self._standing)),
+            parts.control.listen_for_ever(),
+            parts.control.answer_for_ever(),
+        )
         parts.log.info(
             "started",
             version=__version__,
             pid=os.getpid(),
             host=parts.host,
-            workers=self._size,
+            workers=self._standing.size,
             plugins=",".join(parts.ledger.catalogue.plugins) or "none",
             http=f"{self._settings.http_host}:{parts.http.port}",
         )
-        self.phase = Phase.RUNNING
+        self._standing.phase = Phase.RUNNING
         parts.wakeups.ring()
 
     async def _end(self) -> None:
@@ -135,7 +144,8 @@ class Supervisor:
         for handle in list(parts.pool.handles.values()):
             parts.pool.kill(handle, STOPPING)
         parts.pool.end_zygotes()
-        undelivered = await parts.broker.close(FLUSH_S)
+        undelivered = await parts.broker.close(FLUSH_S, parts.heartbeat.leave, parts.control.leave)
+        await parts.control.close()
         parts.ledger.take_facts(0)
         for entry in undelivered:
             parts.log.error("undelivered", entry=entry, hint="its lease lapses, others reclaim it")
@@ -152,29 +162,29 @@ class Supervisor:
         self._read_plugins_of_new_zygote()
         handles = self._parts.pool.handles.values()
         busy = sum(handle.state is State.BUSY for handle in handles)
-        title = f"crewpool supervisor {self.phase.name.lower()} {busy}/{len(handles)} busy"
+        title = f"crewpool supervisor {self._standing.word} {busy}/{len(handles)} busy"
         if title != self._title:
             setproctitle.setproctitle(title)
             self._title = title
 
     async def _obey(self, ask: Ask) -> None:
-        parts, before = self._parts, self.phase
-        self.phase = self.phase.after(ask)
+        parts, standing = self._parts, self._standing
+        begins_to_leave = standing.ask(ask, self._clock())
         if ask is Ask.STACKS:
             self._ask_for_stacks()
             await asyncio.sleep(STACKS_S)
         elif ask is Ask.RELOAD:
             parts.pool.reload(self._clock())
         elif ask in (Ask.MORE, Ask.LESS):
-            self._size = max(0, self._size + (1 if ask is Ask.MORE else -1))
-            parts.ledger.stop_wanting(from_slot=self._size)
+            standing.resize(standing.size + (1 if ask is Ask.MORE else -1))
+            parts.ledger.stop_wanting(standing.size, SCALED_DOWN)
         elif ask is Ask.SNAPSHOT:
-            for worker in parts.snapshot(self.phase)["workers"]:
+            for worker in parts.snapshot(standing)["workers"]:
                 parts.log.info("snapshot", **worker)
-        parts.log.info("asked", ask=ask.value, phase=self.phase.name.lower(), workers=self._size)
-        if self.phase.is_leaving and not before.is_leaving:
+        parts.log.info("asked", ask=ask.value, phase=standing.word, workers=standing.size)
+        if begins_to_leave:
             parts.ledger.stop_wanting()
-            self._drain_until = self._clock() + self._settings.drain_s
+            parts.heartbeat.soon()
 
     def _note_report(self, report: Report) -> None:
         handle, word = report.handle, report.word
@@ -199,17 +209,22 @@ class Supervisor:
         self._parts.pool.kill(handle, because)
         self._parts.journal.worker_killed(handle, because)
 
-    def _taking_size(self) -> int:
-        """Return how many slots may begin runs now."""
-        return 0 if self.phase.is_leaving else self._size
+    def _disowned(self) -> list[tuple[Handle, str]]:
+        """Take in what Redis says; return the workers whose run is not theirs any more."""
+        ledger, standing = self._parts.ledger, self._standing
+        lost = ledger.take_facts(standing.taking_size, standing.surplus_because)
+        runs = self._remote.cancels.among(ledger.in_hand)
+        cancelled = [slot for run in runs if (slot := ledger.cancel(run)) is not None]
+        found = [(slot, LEASE_LOST) for slot in lost] + [(slot, CANCELLED) for slot in cancelled]
+        handles = [(self._parts.pool.handles[slot], because) for slot, because in found]
+        return [(handle, why) for handle, why in handles if handle.state is not State.DOOMED]
 
     def _resize(self) -> None:
-        wanted = 0 if self.phase >= Phase.STOPPING else self._size
         try:
-            self._parts.pool.resize(wanted, self._clock())
+            self._parts.pool.resize(self._standing.pool_size, self._clock())
         except WorkersCannotBoot as error:
             self._parts.log.error("gave_up", reason=str(error))  # noqa: TRY400  # no traceback helps
-            self._exit, self.phase = Exit.CANNOT_BOOT, Phase.STOPPING
+            self._exit, self._standing.phase = Exit.CANNOT_BOOT, Phase.STOPPING
             self._parts.ledger.stop_wanting()
             self._parts.wakeups.ring()
 
@@ -223,31 +238,27 @@ class Supervisor:
                 now = self._clock()
                 handle.assign(run, now, Deadline(now + timeout_s, timeout_s))
                 parts.readers.flush(handle)
-            if handle.slot < self._taking_size() and parts.pool.can_take(handle):
+            if handle.slot < self._standing.taking_size and parts.pool.can_take(handle):
                 parts.ledger.want(handle.slot)
 
     def _leave_if_done(self) -> None:
-        parts = self._parts
-        if self.phase is Phase.DRAINING:
-            is_late = self._drain_until is not None and self._clock() >= self._drain_until
-            if parts.ledger.is_empty or is_late:
-                self.phase = Phase.STOPPING
+        parts, standing = self._parts, self._standing
+        if (drain_alarm := standing.drain_alarm) is not None:
+            if parts.ledger.is_empty or self._clock() >= drain_alarm:
+                standing.phase = Phase.STOPPING
                 parts.wakeups.ring()
-        elif self.phase is Phase.STOPPING:
+        elif standing.phase is Phase.STOPPING:
             parts.ledger.stop_wanting()
             for handle in list(parts.pool.handles.values()):
                 if handle.state is not State.DOOMED:
                     parts.pool.kill(handle, STOPPING)
             if not parts.pool.handles:
-                self.phase = Phase.STOPPED
+                standing.phase = Phase.STOPPED
 
     def _next_alarm(self) -> float:
-        alarms = [self._came_round_at + PULSE_S]
-        if (alarm := self._parts.pool.next_alarm()) is not None:
-            alarms.append(alarm)
-        if self._drain_until is not None and self.phase is Phase.DRAINING:
-            alarms.append(self._drain_until)
-        return min(alarms)
+        pulse = self._came_round_at + PULSE_S
+        alarms = (pulse, self._parts.pool.next_alarm(), self._standing.drain_alarm)
+        return min(alarm for alarm in alarms if alarm is not None)
 
     def _ask_for_stacks(self) -> None:
         for handle in self._parts.pool.handles.values():

@@ -1,15 +1,17 @@
 """What a supervisor is doing at this moment, as data: for heartbeats, USR1 and `workers`."""
 
 import os
+import platform
 import time
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psutil
 
 from supervisor import __version__
-from supervisor.phases import Phase
-from supervisor.pool.handle import Handle
+from supervisor.pool.handle import Handle, State
+from supervisor.standing import Standing
 
 
 class Snapshots:
@@ -18,9 +20,14 @@ class Snapshots:
     def __init__(self, host: str) -> None:
         self._host = host
         self._started_at = time.time()
+        self._versions = {
+            "crewpool": __version__,
+            "crewai": _version_of("crewai"),
+            "python": platform.python_version(),
+        }
         self._processes: dict[int, psutil.Process] = {}
 
-    def take(self, phase: Phase, handles: Mapping[int, Handle], now: float) -> dict[str, Any]:
+    def take(self, standing: Standing, handles: Mapping[int, Handle], now: float) -> dict[str, Any]:
         """Return the snapshot; `now` is the loop's clock. Costs two reads of /proc a worker."""
         pids = {handle.pid for handle in handles.values()}
         self._processes = {pid: p for pid, p in self._processes.items() if pid in pids}
@@ -28,8 +35,12 @@ class Snapshots:
             "host": self._host,
             "pid": os.getpid(),
             "version": __version__,
-            "phase": phase.name.lower(),
+            "versions": self._versions,
+            "phase": standing.word,
+            "because": standing.paused_because,
             "started_at": self._started_at,
+            "slots": standing.size,
+            "busy": sum(handle.state is State.BUSY for handle in handles.values()),
             "workers": [self._worker(handles[slot], now) for slot in sorted(handles)],
         }
 
@@ -65,3 +76,11 @@ class Snapshots:
             return {"cpu_percent": process.cpu_percent(), "rss_bytes": process.memory_info().rss}
         except psutil.Error:  # gone, not reaped yet
             return {"cpu_percent": 0.0, "rss_bytes": 0}
+
+
+def _version_of(distribution: str) -> str:
+    """Return the version that is installed; it is looked up, never imported (promise P5)."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

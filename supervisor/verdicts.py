@@ -25,6 +25,7 @@ MOST_STACK = 8000
 # Why a run is handed back without counting an attempt.
 LEAVING = "leaving"
 SCALED_DOWN = "scaled_down"
+PAUSED = "paused"
 
 
 @dataclass(frozen=True)

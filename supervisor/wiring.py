@@ -14,7 +14,6 @@ from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
-from supervisor.phases import Phase
 from supervisor.pool.environment import secrets_in, worker_environment
 from supervisor.pool.pool import Pool
 from supervisor.pool.readers import Readers
@@ -22,13 +21,16 @@ from supervisor.pool.spawner import Spawner, ZygotePlan
 from supervisor.settings import Settings
 from supervisor.signals import Signals
 from supervisor.snapshot import Snapshots
+from supervisor.standing import Standing
 from supervisor.storage import Storage
 from supervisor.streams.broker import Broker
+from supervisor.streams.control import Control
+from supervisor.streams.heartbeat import Heartbeat
 from supervisor.streams.keeper import Keeper, Rhythm, Sweeper
 from supervisor.streams.keys import Keys, consumer_of
 from supervisor.streams.link import Link
 from supervisor.streams.queue import Limits, Queue
-from supervisor.streams.records import HostFacts, Records
+from supervisor.streams.records import Records
 from supervisor.wakeups import Wakeups
 
 
@@ -54,10 +56,12 @@ class Parts:
     metrics: Metrics
     http: HttpServer
     snapshots: Snapshots
+    heartbeat: Heartbeat
+    control: Control
 
-    def snapshot(self, phase: Phase) -> dict[str, Any]:
+    def snapshot(self, standing: Standing) -> dict[str, Any]:
         """Return what is going on now."""
-        return self.snapshots.take(phase, self.pool.handles, self.clock())
+        return self.snapshots.take(standing, self.pool.handles, self.clock())
 
 
 def queue_of(settings: Settings) -> Queue:
@@ -67,17 +71,20 @@ def queue_of(settings: Settings) -> Queue:
     return Queue(settings.redis_address, Keys.of(settings), limits)
 
 
-def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[int] = ()) -> Parts:
-    """Return the parts, connected but not started. `companions` are children to be left alone."""
+def wire(
+    settings: Settings, environ: Mapping[str, str], boot: str, companions: Iterable[int] = ()
+) -> Parts:
+    """Return the parts, connected but not started. `boot` are the four digits that tell this
+    start from others; `companions` are children to be left alone.
+    """
     log, clock, metrics = Log(), time.monotonic, Metrics()
     wakeups = Wakeups(clock)
-    boot = secrets.token_hex(2)
     host = f"{settings.host_name}-{boot}"
 
     name_of = partial(consumer_of, settings.host_name, boot)
     link = Link(clock, wakeups.ring, log)
     queue = queue_of(settings)
-    records = Records(queue, link, HostFacts(host, settings.record_ttl_s), log)
+    records = Records(queue, link, settings.record_ttl_s)
     journal = Journal(log, metrics, records, host)
     broker = Broker(queue, link, records, name_of, wakeups.ring, log)
     ledger = Ledger(broker, journal, settings)
@@ -109,6 +116,8 @@ def wire(settings: Settings, environ: Mapping[str, str], companions: Iterable[in
         metrics=metrics,
         http=HttpServer(),
         snapshots=Snapshots(host),
+        heartbeat=Heartbeat(queue, link, host, settings.heartbeat_every_s),
+        control=Control(queue, settings.redis_address, link, host, wakeups.ring, log),
     )
 
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "run": "Run a supervisor in production.",
     "submit": "Ask for a run of a plugin, and wait for it.",
     "workers": "Show what each worker is doing.",
+    "hosts": "Show all supervisors, and which are alive.",
+    "ctl": "Tell supervisors what to do, on any host.",
     "plugins": "Look at the plugins.",
     "config": "Look at the settings.",
     "doctor": "Find all problems at once, each with its cure.",

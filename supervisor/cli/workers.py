@@ -6,19 +6,15 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from supervisor.addresses import without_password
-from supervisor.cli import render, wording
-from supervisor.cli.options import AsJson, with_queue
+from supervisor.cli import hosts, render, wording
+from supervisor.cli.options import AsJson
 from supervisor.configuration import load
 from supervisor.streams import inspect
 
-# A supervisor that was killed and replaced is news for a day, not for ever.
-REMEMBERED_S = 86_400.0
-
 HELP = """Show what the workers of all supervisors on this Redis are doing.
 
-Supervisors tell it in a heartbeat every 2 s. One that stopped beating without having said
-goodbye is shown as dead, for a day.
+Supervisors tell it in a heartbeat every few seconds (CREWPOOL_HEARTBEAT_EVERY_S). One that
+is silent for three times as long, without having said goodbye, is shown as dead, for a day.
 
 \b
 Examples:
@@ -35,22 +31,23 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def workers(*, as_json: AsJson = False) -> None:
     """Show all slots."""
     settings = load()
-    since = time.time() - REMEMBERED_S
-    seen = with_queue(lambda queue: inspect.hosts(queue, since), settings)
+    seen = hosts.seen(settings)
     if as_json:
         render.answer_json([_as_data(host) for host in seen])
         return
     for host in seen:
         _show(host)
-    if not any(host.snapshot for host in seen):
-        where = without_password(settings.redis_url.get_secret_value())
-        render.talk(f"No supervisor is alive on {where}. Next: crewpool up, or crewpool run")
+    hosts.talk_if_none_lives(seen, settings)
 
 
 def _as_data(host: inspect.HostSeen) -> dict[str, Any]:
-    if host.snapshot is None:
-        return {"host": host.host, "state": "dead", "last_beat_at": host.beat_at, "workers": []}
-    return {"state": "alive", "last_beat_at": host.beat_at, **host.snapshot}
+    facts = host.snapshot or {"workers": []}
+    return {
+        **facts,
+        "host": host.host,
+        "state": hosts.state_of(host),
+        "last_beat_at": host.beat_at,
+    }
 
 
 def _show(host: inspect.HostSeen) -> None:
@@ -63,7 +60,7 @@ def _show(host: inspect.HostSeen) -> None:
     slots = facts.get("workers") or []
     busy = sum(slot.get("state") == "busy" for slot in slots)
     up = render.seconds(time.time() - wording.number(facts, "started_at"))
-    title = f"{host.host}  {facts.get('phase')}, {busy} of {len(slots)} busy"
+    title = f"{host.host}  {hosts.phase_of(facts)}, {busy} of {len(slots)} busy"
     render.answer(f"{title}, pid {facts.get('pid')}, {facts.get('version')}, up {up}", "bold")
     render.show(_slots(slots))
     render.answer()

@@ -9,7 +9,7 @@ kept, and done when it is back.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -126,8 +126,8 @@ class Broker:
         """Note that entries were cut off."""
         self.tell(EntriesTrimmed(ids))
 
-    async def close(self, flush_s: float) -> list[str]:
-        """Deliver what is asked for within `flush_s`, then stop.
+    async def close(self, flush_s: float, *goodbyes: Callable[[], Awaitable[None]]) -> list[str]:
+        """Deliver what is asked for within `flush_s`, then stop; say goodbye if Redis is there.
 
         Returns the ids of entries that could not be ended: their leases will lapse, and
         others will reclaim them.
@@ -137,15 +137,16 @@ class Broker:
                 await self._all_settled.wait()
         await _end(self._tasks)
         undelivered = [self.leases[slot].id for slot, _ in self._to_settle if slot in self.leases]
-        await self._last_words()
+        await self._last_words(goodbyes)
         await self._queue.close()
         return undelivered
 
-    async def _last_words(self) -> None:
-        """Leave Redis tidy, if it is there: no records unwritten, no consumers left."""
+    async def _last_words(self, goodbyes: Iterable[Callable[[], Awaitable[None]]]) -> None:
+        """Leave Redis tidy, if it is there: no heartbeat, no consumers left."""
         if self.link.is_up:
             try:
-                await self._records.leave()
+                for goodbye in goodbyes:
+                    await goodbye()
                 await forget(self._queue, sorted(self.consumers_used))
             except (RedisAway, RedisError) as error:
                 self._log.warning("consumers_not_deleted", error=error)

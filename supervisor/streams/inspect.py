@@ -116,10 +116,12 @@ async def hosts(queue: Queue, since: float = 0.0) -> list[HostSeen]:
     async with looking(client, f"ZRANGE {keys.hosts}"):
         beats = decoded(await client.zrange(keys.hosts, 0, -1, withscores=True))
         recent = [(name, float(at)) for name, at in reversed(beats) if float(at) >= since]
-        texts = [decoded(await client.get(keys.host(name))) for name, _ in recent]
+        pipeline = client.pipeline(transaction=False)
+        for name, _ in recent:
+            pipeline.get(keys.host(name))
+        texts = decoded(await pipeline.execute())
     return [
-        HostSeen(name, at, json.loads(text) if text else None)
-        for (name, at), text in zip(recent, texts, strict=True)
+        HostSeen(name, at, _object_in(text)) for (name, at), text in zip(recent, texts, strict=True)
     ]
 
 
@@ -251,6 +253,15 @@ def _entries_in(answer: Any) -> list[Any]:
     else:
         pages = [page for _, page in answer or ()]
     return list(decoded([entry for page in pages for entry in page]))
+
+
+def _object_in(text: str | None) -> dict[str, Any] | None:
+    """Read a heartbeat; None where there is none, or something else."""
+    try:
+        found = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _payloads(entries: Sequence[Any]) -> list[dict[str, Any]]:

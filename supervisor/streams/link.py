@@ -1,8 +1,9 @@
 """Whether Redis is there. An outage is logged once when it begins and once when it ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from supervisor.errors import RedisAway
 from supervisor.log import Log
@@ -40,6 +41,19 @@ class Link:
         with suppress(TimeoutError):
             async with asyncio.timeout(most_s):
                 await self._down.wait()
+
+    async def while_up(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work that may take long, and give it up in an outage that others notice."""
+        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._down.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0].done():
+                await tasks[0]
+        finally:
+            for task in tasks:
+                task.cancel()
+            # A library may need a moment to give up; what it says then is of no interest.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def note_up(self) -> None:
         """Redis answers, and our leases are renewed: others may go on."""

@@ -9,7 +9,7 @@ from supervisor.streams.endings import Finish
 from supervisor.streams.keeper import Keeper, Rhythm
 from supervisor.streams.link import Link
 from supervisor.streams.queue import Queue
-from supervisor.streams.records import HostFacts, Records
+from supervisor.streams.records import Records
 from supervisor.streams.wire import Result
 from tests.streams.conftest import KEYS, LIMITS
 from tests.support.waiting import eventually
@@ -24,7 +24,7 @@ class Host:
         log = Log()
         self.link = Link(time.monotonic, lambda: None, log)
         queue = Queue(url, KEYS, LIMITS)
-        self.records = Records(queue, self.link, HostFacts(name, 600), log)
+        self.records = Records(queue, self.link, 600)
         self.broker = Broker(
             queue, self.link, self.records, lambda slot: f"{name}.s{slot}", lambda: None, log
         )
@@ -40,8 +40,7 @@ class Host:
         self.facts = []
 
     async def __aenter__(self):
-        snapshot = dict
-        self.broker.start(self.keeper.keep_for_ever(), self.records.write_for_ever(snapshot))
+        self.broker.start(self.keeper.keep_for_ever(), self.records.write_for_ever())
         await eventually(lambda: self.link.is_up)
         return self
 

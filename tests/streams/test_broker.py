@@ -191,13 +191,3 @@ async def test_a_run_record_does_not_come_back_to_life(host, world):
         await keeps_true(lambda: world.record("r-1")["state"] == "completed", 0.6)
 
     assert world.record("r-1")["task"] == "2"
-
-
-async def test_a_heartbeat_tells_that_we_live_and_ends_with_us(host, world):
-    async with host:
-        await eventually(lambda: world.client.exists("crewpool:host:host"))
-        assert world.client.zrange("crewpool:hosts", 0, -1) == ["host"]
-        assert 0 < world.client.ttl("crewpool:host:host") <= 10
-
-    assert not world.client.exists("crewpool:host:host")
-    assert world.client.zcard("crewpool:hosts") == 0

@@ -1,0 +1,78 @@
+"""Where a supervisor stands: its phase, its size, whether it is paused, and what follows.
+
+Changed by the loop and by orders.py, and by nobody else. Pure: it kills and starts nothing.
+"""
+
+from supervisor.phases import Ask, Phase
+from supervisor.streams.messages import MOST_WORKERS
+from supervisor.verdicts import LEAVING, PAUSED, SCALED_DOWN
+
+
+class Standing:
+    """`size` is the number of slots that are wanted."""
+
+    def __init__(self, size: int, drain_s: float) -> None:
+        self.phase = Phase.STARTING
+        self.size = size
+        self.is_paused = False
+        self.paused_because = ""
+        self._drain_s = drain_s
+        self._drain_until: float | None = None
+
+    @property
+    def word(self) -> str:
+        """The phase as it is shown; a pause is one as long as we are not leaving."""
+        if self.is_paused and self.phase is Phase.RUNNING:
+            return "paused"
+        return self.phase.name.lower()
+
+    @property
+    def taking_size(self) -> int:
+        """How many slots may begin runs now."""
+        return 0 if self.phase.is_leaving or self.is_paused else self.size
+
+    @property
+    def surplus_because(self) -> str:
+        """Why a run that comes for a slot which may not begin it is handed back."""
+        if self.phase.is_leaving:
+            return LEAVING
+        return PAUSED if self.is_paused else SCALED_DOWN
+
+    @property
+    def pool_size(self) -> int:
+        """How many workers there shall be now."""
+        return 0 if self.phase >= Phase.STOPPING else self.size
+
+    @property
+    def drain_alarm(self) -> float | None:
+        """When the drain has run out; None when there is none."""
+        return self._drain_until if self.phase is Phase.DRAINING else None
+
+    def not_running_because(self) -> str:
+        """Return why nothing is taken, "" when we would; for readiness."""
+        if self.word == "running":
+            return ""
+        because = (
+            f": {self.paused_because}" if self.word == "paused" and self.paused_because else ""
+        )
+        return f"the supervisor is {self.word}{because}"
+
+    def ask(self, ask: Ask, now: float) -> bool:
+        """Go on as somebody asked; True when we begin to leave with it."""
+        before, self.phase = self.phase, self.phase.after(ask)
+        begins = self.phase.is_leaving and not before.is_leaving
+        if begins:
+            self._drain_until = now + self._drain_s
+        return begins
+
+    def resize(self, size: int) -> None:
+        """Want so many slots, as far as there can be so many."""
+        self.size = min(max(size, 0), MOST_WORKERS)
+
+    def pause(self, because: str) -> None:
+        """Take nothing until resume()."""
+        self.is_paused, self.paused_because = True, because
+
+    def resume(self) -> None:
+        """Take runs again."""
+        self.is_paused, self.paused_because = False, ""
