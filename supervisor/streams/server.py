@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from supervisor.errors import RedisTooOld
 from supervisor.streams.connection import answering
+from supervisor.streams.keys import Keys
 from supervisor.streams.queue import Queue
 from supervisor.streams.script_loader import decoded
 from worker.errors import CrewpoolError
@@ -16,14 +17,18 @@ _TAG = re.compile(r"\{([^{}]+)\}")
 class NamesNeedOneSlot(CrewpoolError):  # noqa: N818  # named for what happened
     """On a cluster, a script may only touch keys of one hash slot (trap R12)."""
 
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = list(names.values())
+        examples = (f"{variable}={_tagged(name)}" for variable, name in names.items())
         super().__init__(
-            f"This Redis is a cluster, and {', '.join(names)} lie in different slots. Give all "
-            "streams one hash tag, for example CREWPOOL_REQUESTS_STREAM={plugin}:requests, "
-            "CREWPOOL_RESULTS_STREAM={plugin}:results, "
-            "CREWPOOL_DEAD_LETTERS_STREAM={plugin}:requests:dlq"
+            f"This Redis is a cluster, and {', '.join(self.names)} lie in different slots. "
+            f"Give all of them one hash tag, for example {', '.join(examples)}"
         )
+
+
+def _tagged(name: str) -> str:
+    first, colon, rest = _TAG.sub(r"\1", name).partition(":")
+    return f"{{plugin}}{colon or ':'}{rest or first}"
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,20 @@ async def check_server(queue: Queue) -> ServerFacts:
     facts = await facts_of(queue)
     if not facts.is_new_enough:
         raise RedisTooOld(facts.version, ".".join(map(str, OLDEST)))
-    names = [queue.keys.requests, queue.keys.results, queue.keys.dead_letters]
-    tags = {match[1] if (match := _TAG.search(name)) else None for name in names}
+    names = _names_of(queue.keys)
+    tags = {match[1] if (match := _TAG.search(name)) else None for name in names.values()}
     if facts.is_cluster and (None in tags or len(tags) > 1):
         raise NamesNeedOneSlot(names)
     return facts
+
+
+def _names_of(keys: Keys) -> dict[str, str]:
+    """Return all names that were chosen, by their variables; the others follow from them."""
+    names = {
+        "REQUESTS_STREAM": keys.requests,
+        "RESULTS_STREAM": keys.results,
+        "DEAD_LETTERS_STREAM": keys.dead_letters,
+        "MESSAGES_STREAM": keys.messages,
+        "HEARTBEATS_KEY": keys.heartbeats,
+    }
+    return {f"CREWPOOL_{variable}": name for variable, name in names.items() if name}

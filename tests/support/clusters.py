@@ -1,0 +1,135 @@
+"""A cluster of three nodes, as processes on 127.0.0.1.
+
+Put together by hand: `redis-cli --cluster create` exists for Redis only, and wants to be
+answered. Each node may have a replica.
+"""
+
+from tests.support.servers import HOST, RedisServer, ValkeyServer, free_port
+from tests.support.waiting import wait_until
+
+SLOTS = 16384
+# A node that is silent for so long has failed. Short, so that a failover takes two seconds.
+NODE_TIMEOUT_MS = 1000
+
+
+class Cluster:
+    """`nodes` hold the slots, a third each; `replicas` are theirs, in the same order."""
+
+    def __init__(self, folder, kind="redis", *, nodes=3, replicas=False):
+        base = ValkeyServer if kind == "valkey" else RedisServer
+        self.nodes = [_node(base, folder / f"node-{n}") for n in range(nodes)]
+        self.replicas = [_node(base, folder / f"replica-{n}") for n in range(nodes * replicas)]
+
+    def start(self):
+        """Start all nodes, give them the slots, and return when they agree."""
+        for node in self.all:
+            node.start()
+        first = self.nodes[0]
+        for node in self.all[1:]:
+            node.client.execute_command("CLUSTER", "MEET", HOST, first.port, first.bus)
+        bounds = [SLOTS * n // len(self.nodes) for n in range(len(self.nodes) + 1)]
+        for node, begin, end in zip(self.nodes, bounds, bounds[1:], strict=False):
+            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
+        for replica, node in zip(self.replicas, self.nodes, strict=False):
+            wait_until(lambda r=replica, n=node: n.id in r.ask("NODES"), 20, "they have met")
+            replica.client.execute_command("CLUSTER", "REPLICATE", node.id)
+        wait_until(self._agree, 30, "the cluster is whole")
+        return self
+
+    def stop(self):
+        """End all that still runs."""
+        for node in self.all:
+            if node.is_running:
+                node.kill()
+
+    @property
+    def all(self):
+        return [*self.nodes, *self.replicas]
+
+    @property
+    def url(self):
+        return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+
+    def slot_of(self, name):
+        """Return the slot of a name."""
+        return self.living[0].client.execute_command("CLUSTER", "KEYSLOT", name)
+
+    @property
+    def living(self):
+        return [node for node in self.all if node.is_running]
+
+    def owner_of(self, name):
+        """Return the node that holds a name, None while nobody does."""
+        slot = self.slot_of(name)
+        for node in self.living:
+            # A node that was cut off tells of an older world, and of itself as failed.
+            if any(first <= slot <= last for first, last in node.own_slots()):
+                return node
+        return None
+
+    def others_than(self, owner):
+        """Return the nodes that hold slots, but not those of this one."""
+        return [node for node in self.nodes if node is not owner]
+
+    def move(self, name, target):
+        """Move the slot of a name, with all that is in it, to another node."""
+        slot, source = self.slot_of(name), self.owner_of(name)
+        target.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        while keys := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            source.client.execute_command("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
+        for node in (target, source, *self.others_than(target)):
+            node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+
+    def _agree(self):
+        whole = all(
+            "cluster_state:ok" in node.ask("INFO")
+            and f"cluster_known_nodes:{len(self.all)}" in node.ask("INFO")
+            for node in self.all
+        )
+        return whole and all(
+            replica.client.info("replication").get("master_link_status") == "up"
+            for replica in self.replicas
+        )
+
+
+class _Node:
+    """A node of a cluster; mixed into a kind of server."""
+
+    @property
+    def is_running(self):
+        return self._process is not None
+
+    @property
+    def id(self):
+        return self.ask("MYID")
+
+    def ask(self, *words):
+        """Ask about the cluster; the answer as text."""
+        return str(self.client.execute_command("CLUSTER", *words))
+
+    def own_slots(self):
+        """Return the ranges of slots that this node serves."""
+        (mine,) = [line for line in self._nodes() if "myself" in line[2]]
+        if "master" not in mine[2]:
+            return []
+        ranges = [word.split("-") for word in mine[8:] if not word.startswith("[")]
+        return [(int(r[0]), int(r[-1])) for r in ranges]
+
+    def _nodes(self):
+        return [line.split() for line in self.ask("NODES").splitlines()]
+
+
+def _node(base, folder):
+    bus = free_port()
+    kind = type(f"{base.__name__}Node", (_Node, base), {"bus": bus})
+    # By itself it would take the port + 10,000, which may be none.
+    return kind.or_skip(
+        folder,
+        cluster_enabled="yes",
+        cluster_port=bus,
+        cluster_node_timeout=NODE_TIMEOUT_MS,
+        cluster_replica_validity_factor=0,
+        repl_diskless_sync_delay=0,
+        appendonly=True,
+    )
