@@ -4,17 +4,24 @@ import time
 
 from supervisor import verdicts
 from supervisor.log import Log
-from supervisor.streams.broker import Broker, Taken
-from supervisor.streams.endings import Finish
-from supervisor.streams.keeper import Keeper, Rhythm
+from supervisor.streams.broker import Broker
+from supervisor.streams.facts import Taken
+from supervisor.streams.keeper import Keeper, Rhythm, Sweeper
 from supervisor.streams.link import Link
 from supervisor.streams.queue import Queue
 from supervisor.streams.records import Records
-from supervisor.streams.wire import Result
-from tests.streams.conftest import KEYS, LIMITS
+from supervisor.streams.wire import parse
+from tests.streams.conftest import KEYS, LIMITS, done
 from tests.support.waiting import eventually
+from worker.policies import Retry
 
 RHYTHM = Rhythm(lease_s=1.0, renew_every_s=0.2, sweep_every_s=0.1)
+
+
+def judge(entry):
+    """Start a lapsed run again at once, up to three times."""
+    context = verdicts.Context(entry.owner, lambda _: Retry(attempts=3, backoff_s=0))
+    return verdicts.of_lapsed(entry, parse(entry, LIMITS.max_payload_bytes), context)
 
 
 class Host:
@@ -28,15 +35,8 @@ class Host:
         self.broker = Broker(
             queue, self.link, self.records, lambda slot: f"{name}.s{slot}", lambda: None, log
         )
-        context = verdicts.Context(f"{name}.sweep", 3)
-        self.keeper = Keeper(
-            queue,
-            self.broker,
-            rhythm,
-            f"{name}.sweep",
-            lambda entry: verdicts.of_lapsed(entry, LIMITS.max_payload_bytes, context),
-            log,
-        )
+        sweeper = Sweeper(name, f"{name}.sweep", judge)
+        self.keeper = Keeper(queue, self.broker, rhythm, sweeper, log)
         self.facts = []
 
     async def __aenter__(self):
@@ -60,4 +60,4 @@ class Host:
         return (await eventually(lambda: self.seen(Taken)[before:]))[0]
 
     def finish(self, slot, run_id):
-        self.broker.settle(slot, Finish(Result(run_id, "completed", "{}")))
+        self.broker.settle(slot, done(run_id))

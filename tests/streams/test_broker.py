@@ -5,10 +5,8 @@ import logging
 import pytest
 
 from supervisor.streams import connection
-from supervisor.streams.broker import EntriesTrimmed, Settled, Taken
-from supervisor.streams.endings import Bury, Finish, HandBack
-from supervisor.streams.wire import Result
-from tests.streams.conftest import LETTER
+from supervisor.streams.facts import EntriesTrimmed, Settled, Taken
+from tests.streams.conftest import again, done, failed
 from tests.streams.host import Host
 from tests.support.proxy import Proxy
 from tests.support.redis_world import REQUESTS
@@ -67,7 +65,7 @@ async def test_a_hand_back_of_what_was_trimmed_is_answered_as_failed(host, world
         world.publish("r-1")
         taken = await host.take()
         world.client.xdel(REQUESTS, taken.lease.id)
-        host.broker.settle(0, HandBack("r-1", 1, "drain"))
+        host.broker.settle(0, again(attempt=1))
         await eventually(lambda: host.seen(Settled))
 
     assert "removed from its stream" in world.result("r-1")["error"]
@@ -113,12 +111,7 @@ async def test_a_delivery_that_was_not_heard_is_repeated_by_itself(url, server, 
 @pytest.mark.parametrize("ending", ["finish", "hand_back", "bury"])
 async def test_a_record_of_the_wrong_type_makes_no_second_entry(host, world, ending):
     """Scripts do not roll back (trap R11): what fails half-way is repeated as a whole."""
-    failed = Result("r-0", "failed", error="x")
-    endings = {
-        "finish": Finish(Result("r-0", "completed", "{}")),
-        "hand_back": HandBack("r-0", 2, "drill"),
-        "bury": Bury(LETTER, failed),
-    }
+    endings = {"finish": done("r-0"), "hand_back": again("r-0"), "bury": failed("r-0")}
     async with host:
         for n in range(2):
             world.publish(f"r-{n}")

@@ -3,23 +3,26 @@
 import json
 
 from supervisor import verdicts
+from supervisor.streams.endings import Bury
 from supervisor.streams.queue import Lease
-from supervisor.streams.wire import Rejected, Result, parse
-from tests.streams.conftest import LETTER, LIMITS
+from supervisor.streams.wire import Rejected, parse
+from tests.streams.conftest import LETTER, LIMITS, done, failed, taken
 from tests.support.redis_world import GROUP, REQUESTS
 
-FAILED = Result("r-1", "failed", error="no such plugin")
 SECRET = "sk-0123456789abcdef"
+
+
+def no_policy(cause):
+    raise AssertionError(cause)
 
 
 async def buried(queue, world):
     """Take what was published, judge it as the supervisor does, bury it; return the letter."""
-    entry = await queue.take("host.s0")
+    entry = await taken(queue)
     rejected = parse(entry, LIMITS.max_payload_bytes)
     assert isinstance(rejected, Rejected)
-    ending = verdicts.of_rejected(entry, rejected, verdicts.Context("host.s0", 3))
-    lease = Lease(entry.stream, entry.id, "host.s0")
-    assert await queue.bury(lease, ending.letter, ending.result, {}) == "buried"
+    ending = verdicts.of_rejected(entry, rejected, verdicts.Context("host.s0", no_policy))
+    assert await queue.bury(Lease.of(entry, "host.s0"), ending, {}) == "buried"
     (letter,) = world.dead_letters()
     return letter
 
@@ -27,7 +30,7 @@ async def buried(queue, world):
 async def test_letter_result_and_acknowledgement_are_one_step(queue, world, take):
     lease = await take("r-1")
 
-    assert await queue.bury(lease, LETTER, FAILED, {"state": "failed"}) == "buried"
+    assert await queue.bury(lease, failed(), {"state": "failed"}) == "buried"
 
     (letter,) = world.dead_letters()
     assert letter["payload"] == LETTER.payload
@@ -41,19 +44,18 @@ async def test_letter_result_and_acknowledgement_are_one_step(queue, world, take
 async def test_without_a_run_id_nobody_is_told_but_the_letter_is_there(queue, world, take):
     lease = await take("r-1")
 
-    assert await queue.bury(lease, LETTER, None, {}) == "buried"
+    assert await queue.bury(lease, Bury(LETTER, None), {}) == "buried"
 
     assert world.results() == []
     assert len(world.dead_letters()) == 1
     world.assert_nothing_pending()
 
 
-async def test_a_run_that_has_its_result_gets_no_second_one(queue, world, take):
-    first = await take("r-1", "host.s0")
-    second = await take("r-1", "host.s1")
-    await queue.finish(first, Result("r-1", "completed", "{}"), {"state": "completed"})
+async def test_a_run_that_has_its_result_gets_no_second_one(queue, world, read):
+    first, second = read("r-1", "host.s0"), read("r-1", "host.s1")
+    await queue.finish(first, done(), {"state": "completed"})
 
-    assert await queue.bury(second, LETTER, FAILED, {"state": "failed"}) == "duplicate"
+    assert await queue.bury(second, failed(), {"state": "failed"}) == "duplicate"
 
     world.assert_exactly_one_result(["r-1"])
     world.assert_nothing_pending()
@@ -64,7 +66,7 @@ async def test_who_lost_the_entry_buries_nothing(queue, world, take):
     lease = await take("r-1")
     world.client.xclaim(REQUESTS, GROUP, "other.s0", 0, [lease.id])
 
-    assert await queue.bury(lease, LETTER, FAILED, {}) == "lost"
+    assert await queue.bury(lease, failed(), {}) == "lost"
 
     assert world.dead_letters() == world.results() == []
     assert len(world.pending()) == 1
@@ -72,9 +74,9 @@ async def test_who_lost_the_entry_buries_nothing(queue, world, take):
 
 async def test_burying_twice_makes_one_letter(queue, world, take):
     lease = await take("r-1")
-    await queue.bury(lease, LETTER, FAILED, {})
+    await queue.bury(lease, failed(), {})
 
-    assert await queue.bury(lease, LETTER, FAILED, {}) == "buried"
+    assert await queue.bury(lease, failed(), {}) == "buried"
 
     assert len(world.dead_letters()) == 1
 
@@ -82,7 +84,7 @@ async def test_burying_twice_makes_one_letter(queue, world, take):
 async def test_foreign_fields_are_kept_and_large_ones_left_out(queue, world, take):
     lease = await take("r-1", traceparent="00-abc", large="x" * 5000, reason="mine")
 
-    await queue.bury(lease, LETTER, FAILED, {})
+    await queue.bury(lease, failed(), {})
 
     (letter,) = world.dead_letters()
     assert letter["traceparent"] == "00-abc"
@@ -94,7 +96,7 @@ async def test_foreign_fields_are_kept_and_large_ones_left_out(queue, world, tak
 async def test_hundreds_of_foreign_fields_do_not_stop_it(queue, world, take):
     lease = await take("r-1", **{f"f{n}": n for n in range(3000)})
 
-    assert await queue.bury(lease, LETTER, FAILED, {}) == "buried"
+    assert await queue.bury(lease, failed(), {}) == "buried"
 
     assert len(world.dead_letters()[0]) < 250
 

@@ -3,11 +3,12 @@
 import asyncio
 from dataclasses import replace
 
+from supervisor.streams.endings import Finish
 from supervisor.streams.queue import Lease
 from supervisor.streams.wire import Result
 from tests.support.redis_world import GROUP, REQUESTS, RESULTS
 
-DONE = Result("r-1", "completed", '{"summary":"ö"}', meta={"attempt": 1})
+DONE = Finish(Result("r-1", "completed", '{"summary":"ö"}', meta={"attempt": 1}))
 FACTS = {"state": "completed"}
 
 
@@ -40,9 +41,8 @@ async def test_finishing_twice_publishes_once(queue, world, take):
     world.assert_exactly_one_result(["r-1"])
 
 
-async def test_a_run_that_was_published_twice_has_one_result(queue, world, take):
-    first = await take("r-1", "host.s0")
-    second = await take("r-1", "host.s1")
+async def test_a_run_that_was_published_twice_has_one_result(queue, world, read):
+    first, second = read("r-1", "host.s0"), read("r-1", "host.s1")
 
     assert await queue.finish(first, DONE, FACTS) == "finished"
     assert await queue.finish(second, DONE, FACTS) == "duplicate"
@@ -51,8 +51,8 @@ async def test_a_run_that_was_published_twice_has_one_result(queue, world, take)
     world.assert_nothing_pending()
 
 
-async def test_two_who_finish_at_once_publish_once(queue, world, take):
-    leases = [await take("r-1", f"host.s{n}") for n in range(4)]
+async def test_two_who_finish_at_once_publish_once(queue, world, read):
+    leases = [read("r-1", f"host.s{n}") for n in range(4)]
 
     answers = await asyncio.gather(*(queue.finish(lease, DONE, FACTS) for lease in leases))
 

@@ -4,11 +4,10 @@ import time
 
 import pytest
 
-from supervisor.streams import connection
-from supervisor.streams import keeper as keeper_module
-from supervisor.streams.broker import LeaseLost
+from supervisor.streams import connection, sweeps
+from supervisor.streams.facts import LeaseLost
 from supervisor.streams.keeper import Rhythm
-from supervisor.streams.queue import PAGE
+from supervisor.streams.sweeps import PAGE
 from tests.streams.host import RHYTHM, Host
 from tests.support.proxy import Proxy
 from tests.support.redis_world import GROUP, REQUESTS
@@ -25,8 +24,7 @@ def host(url):
 
 def lapse(world, taken, idle_ms=60_000):
     """Make an entry look as if its owner had been silent for so long."""
-    lease = taken.lease
-    world.client.xclaim(REQUESTS, GROUP, lease.consumer, 0, [lease.id], idle=idle_ms, justid=True)
+    world.age(REQUESTS, taken.lease.consumer, taken.lease.id, idle_ms=idle_ms)
 
 
 async def test_a_lease_is_kept_for_as_long_as_its_run(host, world):
@@ -45,7 +43,7 @@ async def test_a_lease_is_kept_for_as_long_as_its_run(host, world):
 async def test_what_lapsed_is_handed_back_with_the_next_attempt(host, world):
     world.make_groups()
     world.publish("r-1")
-    world.client.xreadgroup(GROUP, "dead.s0", {REQUESTS: ">"})
+    world.read("dead.s0")
     async with host:
         taken = await host.take()
 
@@ -69,9 +67,7 @@ async def test_before_its_first_sweep_a_host_waits_for_one_lease(host, world):
     """The others may be coming back just now, as we are (trap R10)."""
     world.make_groups()
     world.publish("r-1")
-    world.client.xreadgroup(GROUP, "other.s0", {REQUESTS: ">"})
-    (entry_id, _) = world.entries()[0]
-    world.client.xclaim(REQUESTS, GROUP, "other.s0", 0, [entry_id], idle=60_000, justid=True)
+    world.age(REQUESTS, "other.s0", *world.read("other.s0"))
 
     began = time.monotonic()
     async with host:
@@ -122,11 +118,10 @@ async def test_a_lapsed_run_behind_hundreds_of_living_ones_is_found(url, world):
     world.make_groups()
     for n in range(11 * PAGE):
         world.publish(f"r-{n}")
-    world.client.xreadgroup(GROUP, "alive.s0", {REQUESTS: ">"}, count=11 * PAGE)
+    world.read("alive.s0", count=11 * PAGE)
     world.publish("r-last")
-    world.client.xreadgroup(GROUP, "dead.s0", {REQUESTS: ">"})
-    last = world.entries()[-1][0]
-    world.client.xclaim(REQUESTS, GROUP, "dead.s0", 0, [last], idle=60_000, justid=True)
+    (last,) = world.read("dead.s0")
+    world.age(REQUESTS, "dead.s0", last)
     async with Host(url, rhythm=Rhythm(20, 5, 0.1)) as host:
         # Not after a whole lease: by then the living ones would have lapsed too.
         host.keeper._may_sweep_at = 0.0
@@ -140,7 +135,7 @@ async def test_a_lapsed_run_behind_hundreds_of_living_ones_is_found(url, world):
 async def test_two_hosts_hand_each_lapsed_run_back_once(url, world):
     world.make_groups()
     runs = [world.publish(f"r-{n}") for n in range(120)]
-    world.client.xreadgroup(GROUP, "dead.s0", {REQUESTS: ">"}, count=120)
+    world.read("dead.s0", count=120)
     async with Host(url, "one") as one, Host(url, "two") as two:
         await eventually(lambda: one.keeper.reclaimed + two.keeper.reclaimed >= len(runs))
 
@@ -150,7 +145,7 @@ async def test_two_hosts_hand_each_lapsed_run_back_once(url, world):
 
 
 async def test_consumers_of_hosts_that_are_gone_are_forgotten(url, world, monkeypatch):
-    monkeypatch.setattr(keeper_module, "STALE_LEASES", 1)
+    monkeypatch.setattr(sweeps, "STALE_LEASES", 1)
     world.make_groups()
     world.client.xgroup_createconsumer(REQUESTS, GROUP, "dead.s0")
     async with Host(url, rhythm=Rhythm(0.3, 0.1, 0.1)):

@@ -3,16 +3,15 @@
 import pytest
 
 from supervisor.errors import RedisAway
-from supervisor.streams import connection
+from supervisor.streams import connection, sweeps
 from supervisor.streams import queue as queue_module
 from supervisor.streams.queue import Queue
 from supervisor.streams.script_loader import source_of
-from supervisor.streams.wire import Result
-from tests.streams.conftest import KEYS, LETTER, LIMITS
+from tests.streams.conftest import KEYS, LIMITS, START, again, done, failed, taken
 from tests.support.proxy import Proxy
 from tests.support.redis_world import REQUESTS
 
-DONE = Result("r-1", "completed", "{}")
+DONE = done()
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ async def test_a_take_that_was_not_heard_is_adopted(queue, world, proxy):
     await lost(proxy, lambda: queue.take("host.s0"))
     assert len(world.pending()) == 1
 
-    entry = await queue.take("host.s0")
+    entry = await taken(queue)
 
     assert '"r-1"' in entry.fields["payload"]
     assert world.pending() == [(REQUESTS, entry.id, "host.s0")]
@@ -85,9 +84,9 @@ async def test_a_finish_that_was_not_heard_is_no_late_outcome(queue, take, proxy
 
 async def test_a_hand_back_that_was_not_heard_makes_one_entry(queue, world, take, proxy):
     lease = await take("r-1")
-    await lost(proxy, lambda: queue.hand_back(lease, "r-1", 2, {}))
+    await lost(proxy, lambda: queue.hand_back(lease, again(), {}))
 
-    await queue.hand_back(lease, "r-1", 2, {})
+    await queue.hand_back(lease, again(), {})
 
     assert len(world.entries()) == 2
     assert world.pending() == []
@@ -95,10 +94,9 @@ async def test_a_hand_back_that_was_not_heard_makes_one_entry(queue, world, take
 
 async def test_a_burial_that_was_not_heard_makes_one_letter(queue, world, take, proxy):
     lease = await take("r-1")
-    failed = Result("r-1", "failed", error="x")
-    await lost(proxy, lambda: queue.bury(lease, LETTER, failed, {}))
+    await lost(proxy, lambda: queue.bury(lease, failed(), {}))
 
-    await queue.bury(lease, LETTER, failed, {})
+    await queue.bury(lease, failed(), {})
 
     assert len(world.dead_letters()) == 1
     world.assert_exactly_one_result(["r-1"])
@@ -113,11 +111,10 @@ async def test_a_renewal_that_was_not_heard_is_repeated(queue, take, proxy):
 
 async def test_what_a_sweep_claimed_unheard_lapses_again(queue, world, take, proxy):
     lease = await take("r-1")
-    start = ["0-0"] * 4
-    await lost(proxy, lambda: queue.reclaim("host.sweep", 0, start))
+    await lost(proxy, lambda: sweeps.reclaim(queue, "host.sweep", 0, START))
     assert world.pending() == [(REQUESTS, lease.id, "host.sweep")]
 
-    page = await queue.reclaim("host.sweep", 0, start)
+    page = await sweeps.reclaim(queue, "host.sweep", 0, START)
 
     assert [entry.id for entry in page.entries] == [lease.id]
 
@@ -127,9 +124,9 @@ async def test_a_hand_back_of_a_trimmed_entry_that_was_not_heard_can_still_be_an
 ):
     lease = await take("r-1")
     world.client.xdel(REQUESTS, lease.id)
-    await lost(proxy, lambda: queue.hand_back(lease, "r-1", 2, {}))
+    await lost(proxy, lambda: queue.hand_back(lease, again(), {}))
 
-    assert await queue.hand_back(lease, "r-1", 2, {}) == "trimmed"
+    assert await queue.hand_back(lease, again(), {}) == "trimmed"
 
 
 async def test_an_address_is_shown_without_its_password(proxy):
@@ -151,7 +148,7 @@ async def test_a_block_that_is_longer_than_the_timeout_of_answers_is_sent_once(
     queue = Queue(url, KEYS, LIMITS)
     server.client.config_resetstat()
 
-    heard = await queue.wait_for_entry(["0-0"] * 4)
+    heard = await queue.wait_for_entry(START)
     await queue.close()
 
     assert heard is False
@@ -166,7 +163,7 @@ async def test_a_frozen_server_is_away_and_not_waited_for_for_ever(url, server, 
     with server.paused(), pytest.raises(RedisAway):
         await queue.take("host.s0")
 
-    entry = await queue.take("host.s0")
+    entry = await taken(queue)
     await queue.close()
 
     assert world.pending() == [(REQUESTS, entry.id, "host.s0")]

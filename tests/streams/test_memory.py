@@ -3,12 +3,11 @@
 import pytest
 from redis.exceptions import RedisError
 
-from supervisor.streams.wire import Result
-from tests.streams.conftest import LETTER
+from tests.streams.conftest import again, done, failed
 from tests.support.redis_world import REQUESTS
 
 REFUSED = r"OOM|maxmemory"
-DONE = Result("r-1", "completed", "{}")
+DONE = done()
 
 
 @pytest.fixture
@@ -53,8 +52,8 @@ async def test_it_is_published_once_there_is_room_again(queue, world, take, no_m
 async def test_no_ending_is_done_by_halves(queue, world, take, no_memory, ending):
     lease = await take("r-1")
     endings = {
-        "hand_back": lambda: queue.hand_back(lease, "r-1", 2, {"state": "pending"}),
-        "bury": lambda: queue.bury(lease, LETTER, DONE, {"state": "failed"}),
+        "hand_back": lambda: queue.hand_back(lease, again(), {"state": "pending"}),
+        "bury": lambda: queue.bury(lease, failed(), {"state": "failed"}),
     }
     before = world.everything()
     no_memory()

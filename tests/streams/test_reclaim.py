@@ -4,20 +4,20 @@ import asyncio
 
 import pytest
 
-from supervisor.streams.queue import PAGE, RECLAIM_WITHIN_S, Trimmed
-from tests.support.redis_world import GROUP, REQUESTS, STREAMS
+from supervisor.streams import sweeps
+from supervisor.streams.sweeps import PAGE, RECLAIM_WITHIN_S, Lost
+from tests.streams.conftest import START
+from tests.support.redis_world import ALL_STREAMS, GROUP, REQUESTS
 
 LEASE_S = 15.0
-START = ["0-0"] * 4
 
 
 def seed_lapsed(world, count, stream=REQUESTS, consumer="dead.s0", idle_ms=60_000):
     """Publish runs that a consumer took and then went silent; return their entry ids."""
     for n in range(count):
         world.publish(f"r-{n}", stream=stream)
-    world.client.xreadgroup(GROUP, consumer, {stream: ">"}, count=count)
-    ids = [entry_id for entry_id, _ in world.entries(stream)]
-    world.client.xclaim(stream, GROUP, consumer, 0, ids, idle=idle_ms, justid=True)
+    ids = world.read(consumer, stream, count)
+    world.age(stream, consumer, *ids, idle_ms=idle_ms)
     return ids
 
 
@@ -25,7 +25,7 @@ async def sweep(queue, sweeper="host.sweep", lease_s=LEASE_S):
     """Go through all pages; return entries and what was trimmed."""
     cursors, entries, trimmed, pages = list(START), [], [], 0
     while any(cursors):
-        page = await queue.reclaim(sweeper, lease_s, cursors)
+        page = await sweeps.reclaim(queue, sweeper, lease_s, cursors)
         entries += page.entries
         trimmed += page.trimmed
         cursors, pages = page.cursors, pages + 1
@@ -51,12 +51,12 @@ async def test_a_lease_that_has_not_lapsed_is_left_alone(queue, world):
 
 
 async def test_all_streams_are_swept(queue, world):
-    for stream in STREAMS:
+    for stream in ALL_STREAMS:
         seed_lapsed(world, 1, stream, f"dead-{stream}")
 
     entries, _, _ = await sweep(queue)
 
-    assert [(e.stream, e.owner) for e in entries] == [(s, f"dead-{s}") for s in STREAMS]
+    assert [(e.stream, e.owner) for e in entries] == [(s, f"dead-{s}") for s in ALL_STREAMS]
 
 
 async def test_more_than_a_page_is_swept_by_cursors(queue, world):
@@ -71,15 +71,14 @@ async def test_more_than_a_page_is_swept_by_cursors(queue, world):
 async def test_an_empty_page_is_not_the_end(queue, world):
     fresh = seed_lapsed(world, 12 * PAGE, consumer="alive.s0", idle_ms=0)
     world.publish("r-last")
-    world.client.xreadgroup(GROUP, "dead.s0", {REQUESTS: ">"}, count=1)
-    last = world.entries()[-1][0]
-    world.client.xclaim(REQUESTS, GROUP, "dead.s0", 0, [last], idle=60_000, justid=True)
+    (last,) = world.read("dead.s0")
+    world.age(REQUESTS, "dead.s0", last)
 
-    first_page = await queue.reclaim("host.sweep", LEASE_S, START)
+    first_page = await sweeps.reclaim(queue, "host.sweep", LEASE_S, START)
     entries, _, _ = await sweep(queue)
 
     assert first_page.entries == []
-    assert first_page.cursors[STREAMS.index(REQUESTS)] != ""
+    assert first_page.cursors[ALL_STREAMS.index(REQUESTS)] != ""
     assert [entry.id for entry in entries] == [last]
     assert len(world.pending()) == len(fresh) + 1
 
@@ -101,7 +100,7 @@ async def test_what_was_trimmed_while_pending_is_reported_once(queue, world):
     again = await sweep(queue)
 
     assert [entry.id for entry in entries] == ids[2:]
-    assert trimmed == [Trimmed(REQUESTS, ids[0]), Trimmed(REQUESTS, ids[1])]
+    assert trimmed == [Lost(REQUESTS, ids[0]), Lost(REQUESTS, ids[1])]
     assert again[:2] == ([], [])
     assert len(world.pending()) == 1
 
@@ -117,9 +116,7 @@ async def test_sweeping_counts_as_no_delivery(queue, world):
 
 async def test_ten_megabytes_do_not_travel_to_the_sweeper(queue, world, server):
     world.publish(raw="x" * 10_000_000)
-    world.client.xreadgroup(GROUP, "dead.s0", {REQUESTS: ">"}, count=1)
-    (entry_id, _) = world.entries()[0]
-    world.client.xclaim(REQUESTS, GROUP, "dead.s0", 0, [entry_id], idle=60_000, justid=True)
+    world.age(REQUESTS, "dead.s0", *world.read("dead.s0"))
     server.client.config_resetstat()
 
     ((entry,), _, _) = await sweep(queue)
@@ -153,7 +150,7 @@ async def test_a_sweep_that_lay_in_a_frozen_server_claims_nothing(
 
     monkeypatch.setattr(queue.client, "time", freeze_then_tell)
 
-    page = await queue.reclaim("host.sweep", LEASE_S, START)
+    page = await sweeps.reclaim(queue, "host.sweep", LEASE_S, START)
 
     assert page.entries == []
     assert world.pending()[0][2] == "dead.s0"

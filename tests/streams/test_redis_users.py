@@ -15,12 +15,12 @@ from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from supervisor.configuration import load
-from supervisor.streams.endings import DeadLetter
+from supervisor.streams import sweeps
 from supervisor.streams.gauges import Gauges
 from supervisor.streams.keys import Keys
 from supervisor.streams.queue import Lease, Limits, Queue
 from supervisor.streams.server import check_server
-from supervisor.streams.wire import Result
+from tests.streams.conftest import START, again, done, failed, taken
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -100,21 +100,19 @@ async def test_the_supervisor_can_do_all_that_a_queue_does(guarded):
         await queue.ensure_groups()
         leases = []
         for slot in range(3):
-            entry = await queue.take(f"host-0000.s{slot}")
-            leases.append(Lease(entry.stream, entry.id, f"host-0000.s{slot}"))
+            consumer = f"host-0000.s{slot}"
+            leases.append(Lease.of(await taken(queue, consumer), consumer))
         facts = {"state": "completed"}
         said = [
             *await queue.renew(leases),
-            await queue.finish(leases[0], Result("r-0", "completed", "{}"), facts),
-            await queue.hand_back(leases[1], "r-1", 2, facts),
-            await queue.bury(
-                leases[2], DeadLetter("{}", {"reason": "x"}), Result("r-2", "failed"), facts
-            ),
+            await queue.finish(leases[0], done("r-0"), facts),
+            await queue.hand_back(leases[1], again("r-1"), facts),
+            await queue.bury(leases[2], failed("r-2"), facts),
         ]
-        page = await queue.reclaim("host-0000.sweep", 15, ["0-0"] * 4)
-        heard = await queue.wait_for_entry(["0-0"] * 4)
+        page = await sweeps.reclaim(queue, "host-0000.sweep", 15, START)
+        heard = await queue.wait_for_entry(START)
         await Gauges().refresh(queue)
-        await queue.forget(["host-0000.s0"])
+        await sweeps.forget(queue, ["host-0000.s0"])
     finally:
         await queue.close()
 

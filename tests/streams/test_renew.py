@@ -1,14 +1,13 @@
 """renew.lua: keeping leases is for their owners, and never brings anything back."""
 
 from supervisor.streams.queue import Lease
+from tests.streams.conftest import taken
 from tests.support.redis_world import GROUP, REQUESTS, STREAMS
 
 
 def age(world, lease, idle_ms=60_000):
     """Make a lease look as if nobody had renewed it for so long."""
-    world.client.xclaim(
-        lease.stream, GROUP, lease.consumer, 0, [lease.id], idle=idle_ms, justid=True
-    )
+    world.age(lease.stream, lease.consumer, lease.id, idle_ms=idle_ms)
 
 
 def row(world, lease):
@@ -97,7 +96,6 @@ async def test_hundreds_of_leases_fit_into_one_call(queue, world):
     leases = []
     for n in range(512):
         world.publish(f"r-{n}")
-        entry = await queue.take(f"host.s{n}")
-        leases.append(Lease(entry.stream, entry.id, f"host.s{n}"))
+        leases.append(Lease.of(await taken(queue, f"host.s{n}"), f"host.s{n}"))
 
     assert await queue.renew(leases) == ["renewed"] * 512

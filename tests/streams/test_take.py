@@ -2,8 +2,8 @@
 
 import pytest
 
-from supervisor.streams.queue import Nothing, Trimmed
-from tests.streams.conftest import LIMITS
+from supervisor.streams.queue import Answer, Nothing, Trimmed
+from tests.streams.conftest import LIMITS, taken, taken_runs
 from tests.support.redis_world import GROUP, REQUESTS, STREAMS
 
 
@@ -16,7 +16,7 @@ def delivered(world, entry):
 async def test_an_entry_comes_with_all_that_the_supervisor_needs(queue, world):
     world.publish("r-1", settings={"topics": ["ö", "\u2028"]}, attempt=2)
 
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
 
     ((entry_id, fields),) = world.entries()
     assert (entry.stream, entry.id) == (REQUESTS, entry_id)
@@ -30,27 +30,23 @@ async def test_the_most_urgent_stream_comes_first(queue, world):
     for stream in reversed(STREAMS):
         world.publish(stream, stream=stream)
 
-    taken = [(await queue.take(f"host.s{n}")).stream for n in range(4)]
+    streams = [(await taken(queue, f"host.s{n}")).stream for n in range(4)]
 
-    assert taken == list(STREAMS)
+    assert streams == list(STREAMS)
 
 
 async def test_one_stream_keeps_the_order_of_publishing(queue, world):
     runs = [world.publish() for _ in range(5)]
 
-    taken = [await queue.take(f"host.s{n}") for n in range(5)]
-
-    assert [run in entry.fields["payload"] for run, entry in zip(runs, taken, strict=True)] == (
-        [True] * 5
-    )
+    assert await taken_runs(queue, 5) == runs
 
 
 async def test_at_most_one_entry_is_pending_per_consumer(queue, world):
     for stream in STREAMS:
         world.publish(stream=stream)
 
-    first = await queue.take("host.s0")
-    again = [await queue.take("host.s0") for _ in range(3)]
+    first = await taken(queue, "host.s0")
+    again = [await taken(queue, "host.s0") for _ in range(3)]
 
     assert [entry.id for entry in again] == [first.id] * 3
     assert len(world.pending()) == 1
@@ -58,7 +54,7 @@ async def test_at_most_one_entry_is_pending_per_consumer(queue, world):
 
 async def test_an_adopted_entry_counts_as_delivered_once(queue, world):
     world.publish()
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
 
     await queue.take("host.s0")
 
@@ -67,7 +63,7 @@ async def test_an_adopted_entry_counts_as_delivered_once(queue, world):
 
 async def test_adopting_renews_the_lease(queue, world):
     world.publish()
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
     world.client.xclaim(REQUESTS, GROUP, "host.s0", 0, [entry.id], idle=60_000, justid=True)
 
     await queue.take("host.s0")
@@ -78,20 +74,20 @@ async def test_adopting_renews_the_lease(queue, world):
 
 async def test_nothing_is_told_with_the_place_where_to_listen_on(queue, world):
     world.publish(stream=f"{REQUESTS}:high")
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
 
-    nothing = await queue.take("host.s1")
+    answer = await queue.take("host.s1")
 
-    assert nothing == Nothing(("0-0", entry.id, "0-0", "0-0"))
+    assert answer == Answer(Nothing(("0-0", entry.id, "0-0", "0-0", "0-0")))
 
 
 async def test_what_was_trimmed_while_pending_is_told_once_and_let_go(queue, world):
     world.publish()
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
     world.client.xdel(REQUESTS, entry.id)
 
-    assert await queue.take("host.s0") == Trimmed(REQUESTS, entry.id)
-    assert isinstance(await queue.take("host.s0"), Nothing)
+    assert (await queue.take("host.s0")).got == Trimmed(REQUESTS, entry.id)
+    assert isinstance((await queue.take("host.s0")).got, Nothing)
     assert world.pending() == []
 
 
@@ -100,7 +96,7 @@ async def test_an_entry_that_was_cut_off_before_its_delivery_disturbs_nobody(que
     world.publish("r-2")
     world.client.xtrim(REQUESTS, maxlen=1, approximate=False)
 
-    assert "r-2" in (await queue.take("host.s0")).fields["payload"]
+    assert "r-2" in (await taken(queue, "host.s0")).fields["payload"]
 
 
 async def test_ten_megabytes_do_not_travel(queue, world, server):
@@ -108,7 +104,7 @@ async def test_ten_megabytes_do_not_travel(queue, world, server):
     world.publish(raw=head + "x" * 10_000_000 + tail)
     server.client.config_resetstat()
 
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
 
     assert entry.payload_bytes == 10_000_000 + len(head) + len(tail)
     assert not entry.is_whole
@@ -121,13 +117,13 @@ async def test_ten_megabytes_do_not_travel(queue, world, server):
 async def test_the_cap_counts_bytes_and_is_inclusive(queue, world, extra):
     world.publish(raw="ö" * 10 + "x" * (LIMITS.max_payload_bytes - 20 + extra))
 
-    assert (await queue.take("host.s0")).is_whole is (extra <= 0)
+    assert (await taken(queue, "host.s0")).is_whole is (extra <= 0)
 
 
 async def test_bytes_that_are_no_text_come_through(queue, world):
     world.client.xadd(REQUESTS, {"payload": b"\xff\xfe{", "schema_version": b"\x80"})
 
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
 
     assert entry.fields["payload"].encode("utf-8", "surrogateescape") == b"\xff\xfe{"
 
@@ -135,7 +131,7 @@ async def test_bytes_that_are_no_text_come_through(queue, world):
 async def test_foreign_fields_do_not_travel_and_long_ones_are_cut(queue, world):
     world.publish(trace="t" * 100, published_at="9" * 1000)
 
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
 
     assert set(entry.fields) == {"payload", "published_at", "schema_version"}
     assert len(entry.fields["published_at"]) == 64
@@ -144,7 +140,7 @@ async def test_foreign_fields_do_not_travel_and_long_ones_are_cut(queue, world):
 async def test_an_entry_without_a_payload_is_an_entry(queue, world):
     world.client.xadd(REQUESTS, {"something": "else"})
 
-    entry = await queue.take("host.s0")
+    entry = await taken(queue, "host.s0")
 
     assert entry.fields == {}
     assert entry.payload_bytes == 0

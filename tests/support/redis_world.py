@@ -13,7 +13,9 @@ REQUESTS = "plugin:requests"
 RESULTS = "plugin:results"
 DEAD_LETTERS = "plugin:requests:dlq"
 GROUP = "crewai-workers"
+RESUMED = "crewpool:resumed"
 STREAMS = (f"{REQUESTS}:critical", f"{REQUESTS}:high", REQUESTS, f"{REQUESTS}:low")
+ALL_STREAMS = (*STREAMS, RESUMED)
 
 
 class RedisWorld:
@@ -26,7 +28,7 @@ class RedisWorld:
 
     def make_groups(self):
         """Create what a supervisor creates at its start."""
-        for stream in STREAMS:
+        for stream in ALL_STREAMS:
             self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
         self.client.xgroup_create(RESULTS, "go-workers", id="0", mkstream=True)
 
@@ -43,6 +45,18 @@ class RedisWorld:
         fields |= more
         self.client.xadd(stream, {k: v for k, v in fields.items() if v is not None})
         return run_id
+
+    def read(self, consumer, stream=REQUESTS, count=1):
+        """Read entries as another program of the group, which tells nobody; return their ids."""
+        found = self.client.xreadgroup(GROUP, consumer, {stream: ">"}, count=count)
+        # A dictionary with RESP 3, a list of pairs with RESP 2.
+        pages = found.values() if isinstance(found, dict) else [page for _, page in found]
+        entries = [entry for page in pages for entry in page]
+        return [entry[0] if isinstance(entry, tuple) else entry[0][0] for entry in entries]
+
+    def age(self, stream, consumer, *ids, idle_ms=60_000):
+        """Make leases look as if their owner had not renewed them for so long."""
+        self.client.xclaim(stream, GROUP, consumer, 0, ids, idle=idle_ms, justid=True)
 
     @staticmethod
     def payload(run_id, plugin="echoes", settings=None, user_id=42):
@@ -87,7 +101,7 @@ class RedisWorld:
         """Return what was taken and not ended: (stream, entry id, consumer)."""
         return [
             (stream, row["message_id"], row["consumer"])
-            for stream in STREAMS
+            for stream in ALL_STREAMS
             if self.has_group(stream)
             for row in self.client.xpending_range(stream, GROUP, "-", "+", 10_000)
         ]
@@ -111,6 +125,39 @@ class RedisWorld:
     def record(self, run_id):
         """Return the run's record, {} when there is none."""
         return self.client.hgetall(f"crewpool:run:{run_id}")
+
+    def holding(self):
+        """Return which runs are in hand: run id, or ?stream id, and where it is pending."""
+        return {k: json.loads(v) for k, v in self.client.hgetall("crewpool:holding").items()}
+
+    def running(self):
+        """Return how many runs of each plugin count as running."""
+        return {k: int(v) for k, v in self.client.hgetall("crewpool:running").items()}
+
+    def parked(self):
+        """Return how many runs of each plugin are parked, after a look at each of them."""
+        told = {k: int(v) for k, v in self.client.hgetall("crewpool:parked:plugins").items()}
+        members = self.client.zrange("crewpool:parked", 0, -1)
+        assert Counter(member.split("\0")[0] for member in members) == Counter(told)
+        return told
+
+    def delayed(self):
+        """Return the runs that wait for a time, and when it comes (unix ms)."""
+        return dict(self.client.zrange("crewpool:delayed", 0, -1, withscores=True))
+
+    def let_delayed_begin(self, *run_ids):
+        """Let the time of these runs come, or of all."""
+        for run_id in run_ids or self.delayed():
+            self.client.zadd("crewpool:delayed", {run_id: 1}, xx=True)
+
+    def plugin_state(self, plugin):
+        """Return what is known against a plugin, {} when nothing is."""
+        return json.loads(self.client.hget("crewpool:plugins", plugin) or "{}")
+
+    def set_plugin_state(self, plugin, **facts):
+        """Change what is known against a plugin, for example to let a cool-down end."""
+        state = self.plugin_state(plugin) | facts
+        self.client.hset("crewpool:plugins", plugin, json.dumps(state))
 
     def everything(self):
         """Return all keys and values as one text, to look for what must not be there."""
@@ -139,6 +186,14 @@ class RedisWorld:
         """Whether each of these runs has a result; for wait_until."""
         return set(run_ids) <= {result["plugin_run_id"] for result in self.results()}
 
+    def has_results(self, count):
+        """Whether so many results stand on the stream; cheap, for thousands of runs."""
+        return self.client.xlen(RESULTS) >= count
+
+    def all_consumers(self):
+        """Return the names of the consumers of all streams of runs."""
+        return {name for stream in ALL_STREAMS for name in self.consumers(stream)}
+
     def assert_exactly_one_result(self, run_ids):
         """Each of these runs has one result that keeps the wire contract, and no other has."""
         results = self.results()
@@ -149,7 +204,7 @@ class RedisWorld:
     def assert_nothing_pending(self):
         """All that was taken is ended, and nothing waits to be taken."""
         assert self.pending() == []
-        for stream in STREAMS:
+        for stream in ALL_STREAMS:
             for group in self.client.xinfo_groups(stream):
                 if group["name"] == GROUP:
                     waiting = self.client.xrange(stream, min=f"({group['last-delivered-id']}")
