@@ -71,8 +71,8 @@ def _code(error: CrewpoolError) -> int:
 
 
 def _next_step(error: CrewpoolError) -> str:
-    if isinstance(error, CommandFailed):
-        return error.next_step
+    if (known := getattr(error, "next_step", None)) is not None:
+        return str(known)
     if isinstance(error, RedisAway):
         return "crewpool doctor, or crewpool up for a server of its own"
     # The embedded parts say themselves what to do about them.

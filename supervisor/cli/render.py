@@ -22,12 +22,13 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from supervisor.times import told
+
 # All that could steer a terminal; newline and tab stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BEYOND_JSON = re.compile(r"[\x7f-\x9f\ud800-\udfff]")
 # Nobody folds lines in a pipe: what is read by programs stays on one line.
 WIDE = 4000
-_UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
 
 
 def prepare() -> None:
@@ -184,11 +185,7 @@ def seconds(length_s: float) -> str:
     >>> seconds(4.25), seconds(75), seconds(7300), seconds(200000)
     ('4s', '1m 15s', '2h 1m', '2d 7h')
     """
-    whole = max(0, int(length_s))
-    for big, length, small, part in _UNITS:
-        if whole >= length:
-            return f"{whole // length}{big} {whole % length // part}{small}"
-    return f"{whole}s"
+    return told(length_s)
 
 
 def _print(console: Console, renderable: RenderableType, widest: int = WIDE) -> None:

@@ -1,4 +1,4 @@
-"""Makes a request from what was typed: --set, --settings, --secret.
+"""Makes a request from what was typed: --set, --settings, --secret, --at, --in, --unique-for.
 
 Pure but for the file and the variables that are named. What cannot be a request is refused
 here, with the rule of the wire contract, before anything is published.
@@ -6,14 +6,24 @@ here, with the rule of the wire contract, before anything is published.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 from supervisor.cli.failures import UsageWrong
 from supervisor.streams.wire import Entry, Rejected, Request, entry_fields, parse, request_payload
+from supervisor.times import length_of, moment_of
 
 HELP = "crewpool submit --help"
+Value = TypeVar("Value")
+
+
+class Timing(TypedDict):
+    """When to start a run, and for how long it shall be the only one of its kind."""
+
+    at: float | None
+    delay_s: float
+    unique_for_s: float | None
 
 
 def settings_of(
@@ -43,6 +53,27 @@ def value_of(text: str) -> Any:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return text
+
+
+def timing_of(at: str | None, delay: str | None, unique_for: str | None, now: float) -> Timing:
+    """Return what --at, --in and --unique-for mean; None is one that was not given."""
+    if at is not None and delay is not None:
+        raise UsageWrong("--at and --in both say when: give one of them", HELP)
+    return {
+        "at": None if at is None else checked("--at", at, lambda text: moment_of(text, now)),
+        "delay_s": 0.0 if delay is None else checked("--in", delay, length_of),
+        "unique_for_s": None
+        if unique_for is None
+        else checked("--unique-for", unique_for, length_of),
+    }
+
+
+def checked(option: str, text: str, meaning: Callable[[str], Value], command: str = HELP) -> Value:
+    """Return what an option's text means. Raises UsageWrong with what is wrong with it."""
+    try:
+        return meaning(text)
+    except ValueError as error:
+        raise UsageWrong(f"{option} {text}: {error}", command) from None
 
 
 def payload_of(request: Request, max_payload_bytes: int) -> str:

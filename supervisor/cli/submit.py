@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ import typer
 
 from supervisor.cli import failures, outputs, render, request, wording
 from supervisor.cli.options import AsJson
-from supervisor.cli.submitting import Submission, Submitting
+from supervisor.cli.submitting import Submitting
 from supervisor.configuration import load
+from supervisor.streams.publish import Publication, Published
 from supervisor.streams.wire import LARGEST_USER_ID, Request
 
 HELP = """Ask for a run of a plugin: publish a request on the stream in Redis.
 
-Prints the run's id. With --wait: shows the progress on stderr, and prints what the crew
-wrote on stdout.
+Prints the run's id on stdout, and on stderr what became of the request where it was not
+simply published. With --wait: shows the progress on stderr, and prints what the crew wrote
+on stdout.
 
 \b
 Examples:
@@ -27,11 +30,23 @@ Examples:
   crewpool submit daily-news-digest --set 'topics=["science"]' --wait
   crewpool submit daily-news-digest --settings @settings.json --priority high
   crewpool submit hello --secret _llm_api_key=OPENAI_API_KEY --wait --timeout 60
+  crewpool submit hello --in 10m
+  crewpool submit hello --at 2026-12-24T18:00 --priority low
+  crewpool submit hello --set name=Ada --unique-for 30m
+\b
+Unique (--unique-for 30m):
+  for 30 minutes, at most until the run has ended, another request for the same plugin, user
+  and settings (credentials do not count) is not published: it gets this run's id
 \b
 Values of --set:
   JSON if it parses as JSON, else a text     --set limit=3 --set name=Ada
   a key that comes twice makes a list        --set topics=science --set topics=art
   dots lead into objects                     --set mail.to=ada@example.com
+\b
+Exit codes:
+  0    published, delayed, or known already
+  1    refused: Redis is away or says no, or as many runs wait as may
+  2    no request, or a time that cannot be
 \b
 Exit codes with --wait:
   0    completed
@@ -74,6 +89,17 @@ UserId = Annotated[int, typer.Option(metavar="N", min=0, max=LARGEST_USER_ID, he
 RunId = Annotated[
     str, typer.Option(metavar="ID", help="Id of the run; one that is known is not started again.")
 ]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="TIME", help="Start it then: ISO 8601, or unix seconds."),
+]
+In = Annotated[
+    str | None,
+    typer.Option("--in", metavar="LENGTH", help="Start it so long from now: 30s, 10m, 2h, 1d."),
+]
+UniqueFor = Annotated[
+    str | None, typer.Option(metavar="LENGTH", help="Publish no second one like it for so long.")
+]
 TimeoutS = Annotated[
     float | None,
     typer.Option("--timeout", metavar="S", min=0.1, help="Longest wait; without, no limit."),
@@ -90,6 +116,9 @@ def submit(  # noqa: PLR0913  # an option is a parameter
     user_id: UserId = 0,
     run_id: RunId = "",
     priority: Annotated[Priority, typer.Option(help="Which stream.")] = Priority.NORMAL,
+    at: At = None,
+    delay: In = None,
+    unique_for: UniqueFor = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
     timeout_s: TimeoutS = None,
     as_json: AsJson = False,
@@ -97,28 +126,25 @@ def submit(  # noqa: PLR0913  # an option is a parameter
     """Publish, and wait if asked to."""
     if timeout_s is not None and not wait:
         raise failures.UsageWrong("--timeout is the longest --wait", request.HELP)
+    timing = request.timing_of(at, delay, unique_for, time.time())
     for key in request.credentials_typed(pairs or ()):
         render.talk(f"{key} stands in your shell's history now; use --secret {key}=VARIABLE")
     ours = load()
     body = request.settings_of(settings, pairs or (), secrets or (), os.environ)
     asked = Request(run_id or str(uuid.uuid4()), plugin, user_id, body)
     payload = request.payload_of(asked, ours.max_payload_bytes)
-    submitting = Submitting(ours, Submission(asked, payload, priority, bool(run_id)), render.talk)
+    submitting = Submitting(ours, Publication(asked, payload, priority, **timing), render.talk)
     try:
         code = asyncio.run(_carry_out(submitting, asked.run_id, Manner(wait, timeout_s, as_json)))
     except KeyboardInterrupt:
-        code = _interrupted(submitting, asked.run_id)
+        code = _interrupted(submitting)
     raise typer.Exit(code)
 
 
 async def _carry_out(submitting: Submitting, run_id: str, manner: Manner) -> int:
     try:
         if not manner.wait:
-            entry_id = await submitting.publish()
-            if manner.as_json:
-                render.answer_json({"run_id": run_id, "entry_id": entry_id or None})
-            else:
-                render.answer(run_id)
+            _show(await submitting.publish(), run_id, as_json=manner.as_json)
             return 0
         render.talk(f"Submitting run {run_id}")
         with ProgressLine() as line:
@@ -137,7 +163,25 @@ async def _carry_out(submitting: Submitting, run_id: str, manner: Manner) -> int
     return failures.FAILED
 
 
-def _interrupted(submitting: Submitting, run_id: str) -> int:
+def _show(published: Published, run_id: str, *, as_json: bool) -> None:
+    """Print the id of the run that stands for the request, with --json all about it."""
+    if not as_json:
+        render.answer(published.run_id)
+        return
+    render.answer_json(
+        {
+            "run_id": published.run_id,
+            "outcome": published.what,
+            "asked_run_id": run_id,
+            "entry_id": published.entry_id or None,
+            "due_at": published.due_at,
+            "state": published.state or None,
+        }
+    )
+
+
+def _interrupted(submitting: Submitting) -> int:
+    run_id = submitting.run_id
     if submitting.is_published:
         told = f"Stopped waiting. Run {run_id} goes on."
     else:

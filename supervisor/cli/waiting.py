@@ -17,8 +17,8 @@ from supervisor.streams.queue import Queue
 
 BLOCK_S = 0.25
 RETRY_S = 0.5
-# A heartbeat is written every 2 s and lives for 10.
-ALIVE_S = 10.0
+# Heartbeats end by themselves; whoever had none for so long need not be looked at.
+RECENT_S = 300.0
 ASK_HOSTS_S = 2.0
 NOBODY = "no supervisor is alive on this Redis (next: crewpool up, or crewpool run)"
 
@@ -108,11 +108,11 @@ class Waiting:
 
     async def _line(self, facts: Mapping[str, str]) -> str:
         """Return what to show of a run; of one that waits, also what it waits for."""
-        if facts.get("state", wording.PENDING) != wording.PENDING:
+        if facts.get("state", wording.PENDING) not in wording.WAITING:
             return wording.line(facts)
         if self._may_read_records and time.monotonic() > self._asked_hosts_at + ASK_HOSTS_S:
             self._asked_hosts_at = time.monotonic()
-            seen = await inspect.hosts(self._queue, since=time.time() - ALIVE_S)
+            seen = await inspect.hosts(self._queue, since=time.time() - RECENT_S)
             self._waits_for = _what_is_missing(seen)
         return " · ".join(filter(None, (wording.line(facts), self._waits_for)))
 

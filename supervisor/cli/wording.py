@@ -7,8 +7,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from supervisor.streams.publish import Published
+from supervisor.times import clock, told
+
 ENDED = ("completed", "failed")
 PENDING = "pending"
+# States of a run that somebody must take before anything happens.
+WAITING = ("pending", "delayed", "parked")
 
 
 def phase(facts: Mapping[str, Any]) -> str:
@@ -48,9 +53,29 @@ def line(facts: Mapping[str, Any]) -> str:
         limit = number(facts, "timeout_s")
         parts += [p for p in (phase(facts), _tokens(facts)) if p]
         parts.append(f"{running_s(facts):.0f}s" + (f" of {limit:g}s" if limit else ""))
-    elif because := facts.get("handed_back_because"):
+        return " · ".join(parts)
+    if facts.get("state") == "delayed" and (due := number(facts, "due_at")):
+        parts.append(f"until {clock(due)}")
+    if because := facts.get("handed_back_because"):
         parts.append(f"handed back: {because}")
     return " · ".join(parts)
+
+
+def became(published: Published) -> str:
+    """Say what became of a request, "" where it was simply published."""
+    run_id, state = published.run_id, published.state or PENDING
+    if published.what == "delayed":
+        at = published.due_at or 0.0
+        return f"Run {run_id} is delayed until {clock(at)} (in {told(at - time.time())})."
+    if published.what == "unique":
+        return (
+            f"Nothing was published: run {run_id} has the same plugin, user and settings, "
+            "and has not ended."
+        )
+    if published.what in ("known", "ended"):
+        state = published.state or "ended" if published.what == "ended" else state
+        return f"Run {run_id} is known ({state}): it is not published again."
+    return ""
 
 
 def steps(facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -29,9 +29,10 @@ class QueueFull(CrewpoolError):  # noqa: N818  # named for what happened
     def __init__(self, run_id: str, waiting: int, most: int) -> None:
         self.run_id = run_id
         self.waiting = waiting
+        self.next_step = "publish it later, or start more workers (crewpool workers)"
         super().__init__(
             f"Run {run_id} was not published: {waiting} runs wait, and at most {most} may "
-            "(CREWPOOL_MAX_WAITING). Publish it later, or start more workers."
+            "(CREWPOOL_MAX_WAITING)."
         )
 
 
@@ -52,7 +53,8 @@ class Publication:
 
     `at` is unix time, `delay_s` a length from now: one of them, or none for at once.
     `unique_for_s` keeps other runs of the same plugin, user and settings out for so long, at
-    most until this one ends. `is_replay` starts a run over that has ended.
+    most until this one ends. `letter` is the id of the dead letter that this starts over, and
+    that goes with it; `is_forced` does so although the run has a result, and makes a second.
     """
 
     request: Request
@@ -61,14 +63,15 @@ class Publication:
     at: float | None = None
     delay_s: float = 0.0
     unique_for_s: float | None = None
-    is_replay: bool = False
+    letter: str = ""
+    is_forced: bool = False
     more_fields: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_plain(self) -> bool:
         """Whether a simple XADD would do the same."""
         is_now = self.at is None and not self.delay_s
-        return is_now and self.unique_for_s is None and not self.is_replay
+        return is_now and self.unique_for_s is None and not self.letter
 
     @property
     def unique(self) -> str:
@@ -77,17 +80,17 @@ class Publication:
         SHA-256 over plugin, user and settings without credentials, as sorted JSON.
         """
         request = self.request
-        settings = without_any_credentials(dict(request.settings))
+        settings = without_any_credentials(_without_their_keys(dict(request.settings)))
         body = json.dumps([request.plugin, request.user_id, settings], sort_keys=True)
         return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
 @dataclass(frozen=True)
 class Published:
-    """What became of it: published, delayed, known, ended or unique.
+    """What became of it: published, delayed, known, ended, unique or gone.
 
     `run_id` is that of the other run where `what` is unique. `state` is what the record says
-    of a run that is known or has ended.
+    of a run that is known or has ended. Gone is a dead letter that is not there any more.
     """
 
     what: str
@@ -129,7 +132,7 @@ async def publish(queue: Queue, publication: Publication) -> Published:
 async def _call(queue: Queue, publication: Publication) -> tuple[str, str]:
     words = _words(queue, publication)
     request, unique = publication.request, publication.unique
-    keys = queue.keys.of_run(request.run_id, unique)
+    keys = (*queue.keys.of_run(request.run_id, unique), queue.keys.dead_letters)
     for attempt in range(1, TRIES + 1):
         try:
             what, detail = await queue.call("publish", keys, words)
@@ -137,11 +140,25 @@ async def _call(queue: Queue, publication: Publication) -> tuple[str, str]:
             if attempt == TRIES:
                 raise PublishUncertain(request.run_id, away) from None
             continue
-        if what == "known" and attempt > 1:
-            # The reply that was lost had said so.
-            return "published", ""
+        if attempt > 1 and what == "known":
+            # It is there because of the call whose reply was lost.
+            return _as_first_told(publication, str(detail))
         return str(what), str(detail)
     raise AssertionError
+
+
+def _without_their_keys(value: Any) -> Any:
+    """Leave out what begins with `_`: with or without a credential it is the same run."""
+    if isinstance(value, dict):
+        return {k: _without_their_keys(v) for k, v in value.items() if not k.startswith("_")}
+    return [_without_their_keys(part) for part in value] if isinstance(value, list) else value
+
+
+def _as_first_told(publication: Publication, state: str) -> tuple[str, str]:
+    if state != "delayed":
+        return "published", ""
+    due = publication.at if publication.at is not None else time.time() + publication.delay_s
+    return "delayed", ms(due)
 
 
 def _words(queue: Queue, publication: Publication) -> list[str]:
@@ -149,7 +166,8 @@ def _words(queue: Queue, publication: Publication) -> list[str]:
     due = f"@{ms(publication.at)}" if publication.at is not None else ms(publication.delay_s)
     life_s = publication.unique_for_s
     unique = str(max(1, int(life_s))) if life_s is not None else ""
-    fields: dict[str, str] = {**entry_fields(publication.payload), **publication.more_fields}
+    ours = entry_fields(publication.payload)
+    fields = {**ours, **publication.more_fields, **ours}  # what is ours stands first, and wins
     if unique:
         fields["crewpool_unique"] = publication.unique
     record = {
@@ -160,10 +178,16 @@ def _words(queue: Queue, publication: Publication) -> list[str]:
     }
     if unique:
         record["unique"] = publication.unique
+    if publication.letter:
+        record["replayed_at"] = record["published_at"]
     level = str(PRIORITIES.index(publication.priority))
     words = [queue.keys.group, request.run_id, level, due, str(limits.max_waiting), unique]
-    words += [str(limits.record_ttl_s), "1" if publication.is_replay else "0", request.plugin]
-    words += [str(2 * len(fields)), *(word for pair in fields.items() for word in pair)]
+    words += [str(limits.record_ttl_s), "1" if publication.is_forced else "0", request.plugin]
+    words += [
+        publication.letter,
+        str(2 * len(fields)),
+        *(word for pair in fields.items() for word in pair),
+    ]
     return words + [word for pair in record.items() for word in pair]
 
 

@@ -2,10 +2,12 @@
 
 import json
 import re
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.acceptance.conftest import NOWHERE
+from tests.acceptance.conftest import NOWHERE, permit
 from tests.support.proxy import Proxy
 from tests.support.redis_world import REQUESTS, STREAMS
 from tests.support.waiting import wait_until
@@ -100,6 +102,16 @@ def test_a_credential_typed_as_a_pair_is_warned_about_and_not_shown(crewpool, re
         (["echoes", "--run-id", "x" * 200], "plugin_run_id must be"),
         (["echoes", "--user-id", "-1"], "--user-id"),
         (["echoes", "--timeout", "3"], "--timeout is the longest --wait"),
+        (["echoes", "--priority", "urgent"], "'urgent' is not one of"),
+        (["echoes", "--in", "10"], "--in 10: must be a number and a unit"),
+        (["echoes", "--in", "0s"], "more than nothing"),
+        (["echoes", "--in", ""], "must be a number and a unit"),
+        (["echoes", "--at", "tomorrow"], "--at tomorrow: must be 2026-11-22T18:00"),
+        (["echoes", "--at", "2020-01-01T00:00:00Z"], "ago: nothing can be started in the past"),
+        (["echoes", "--at", "1577836800"], "ago: nothing can be started in the past"),
+        (["echoes", "--at", "9999-01-01"], "more than 366 days away"),
+        (["echoes", "--in", "1h", "--at", "2100-01-01"], "both say when"),
+        (["echoes", "--unique-for", "forever"], "--unique-for forever: must be"),
         (["echoes", "--set", f"text={'x' * 100_000}"], "at most 1024 are allowed"),
     ],
 )
@@ -113,27 +125,155 @@ def test_what_cannot_be_a_request_is_exit_code_2_and_not_published(
     assert refused.returncode == 2
     assert told in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert not redis_client.exists(*STREAMS)
+    assert redis_client.keys("*") == []
 
 
-def test_a_lost_reply_is_not_repeated_and_the_same_id_is_safe(
-    crewpool, redis_server, start_supervisor, world
-):
+def test_a_lost_reply_is_made_good_without_a_second_entry(crewpool, redis_server, world):
+    # The script is known to the server by then, so that the lost reply is its own.
+    crewpool("submit", "echoes", REDIS_URL=redis_server.url)
     with Proxy(redis_server) as proxy:
-        proxy.lose_reply_to("xadd")
+        proxy.lose_reply_to("evalsha")
+        submitted = crewpool("submit", "echoes", "--run-id", "r-lost", REDIS_URL=proxy.url)
+
+    assert (submitted.returncode, submitted.stdout) == (0, "r-lost\n"), submitted.stderr
+    assert proxy.lost == 1
+    assert world.client.xlen(REQUESTS) == 2
+
+
+def test_when_nobody_knows_the_same_id_is_safe(crewpool, redis_server, start_supervisor, world):
+    crewpool("submit", "echoes", "--run-id", "r-first", REDIS_URL=redis_server.url)
+    with Proxy(redis_server) as proxy:
+        proxy.lose_reply_to("evalsha", times=3)
         doubtful = crewpool("submit", "echoes", "--run-id", "r-lost", REDIS_URL=proxy.url)
 
     assert doubtful.returncode == 1
     assert "Whether run r-lost was published is not known" in doubtful.stderr
     assert "Next: the same command with --run-id r-lost" in doubtful.stderr
-    assert world.client.xlen(REQUESTS) == 1
+    assert world.client.xlen(REQUESTS) == 2
 
     start_supervisor()
     again = crewpool("submit", "echoes", "--run-id", "r-lost", "--wait", REDIS_URL=redis_server.url)
     assert again.returncode == 0, again.stderr
+    wait_until(lambda: world.result("r-first"), what="the other run has ended")
     wait_until(lambda: not world.pending(), what="nothing is pending")
     world.assert_nothing_pending()
     assert len(world.results("r-lost")) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--in", "2h"),
+        ("--at", f"{time.time() + 7200:.0f}"),
+        ("--at", (datetime.now(UTC) + timedelta(hours=2)).isoformat()),
+        ("--at", (datetime.now().astimezone() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S")),
+    ],
+)
+def test_a_delayed_run_is_said_to_be_and_stands_in_no_stream(
+    crewpool, redis_server, world, option, value
+):
+    submitted = crewpool(
+        *("submit", "echoes", "--run-id", "r-later", option, value), REDIS_URL=redis_server.url
+    )
+
+    assert (submitted.returncode, submitted.stdout) == (0, "r-later\n")
+    assert re.search(r"Run r-later is delayed until 20\S+ \S+ \(in 1h 59m\)", submitted.stderr)
+    assert not world.client.exists(*STREAMS)
+    due_ms = world.client.zscore("crewpool:delayed", "r-later")
+    assert due_ms == pytest.approx((time.time() + 7200) * 1000, abs=60_000)
+
+
+@pytest.mark.usefixtures("supervisor")
+def test_a_delayed_run_is_waited_for_and_not_started_before(crewpool, redis_server, world):
+    asked = time.time()
+    waited = crewpool(
+        *("submit", "echoes", "--run-id", "r-soon", "--in", "1.5s", "--wait"),
+        REDIS_URL=redis_server.url,
+    )
+
+    assert waited.returncode == 0, waited.stderr
+    assert "delayed · until 20" in waited.stderr
+    wait_until(lambda: world.record("r-soon").get("started_at"))
+    assert float(world.record("r-soon")["started_at"]) >= asked + 1.5
+
+
+def test_beyond_the_cap_it_is_refused_with_what_to_do(crewpool, redis_server, world):
+    asked = {"REDIS_URL": redis_server.url, "CREWPOOL_MAX_WAITING": 1}
+    assert crewpool("submit", "echoes", **asked).returncode == 0
+
+    refused = crewpool("submit", "echoes", "--run-id", "r-full", **asked)
+
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert "Run r-full was not published: 1 runs wait, and at most 1 may" in refused.stderr
+    assert "\nNext: publish it later" in refused.stderr
+    assert world.client.xlen(REQUESTS) == 1
+    assert world.record("r-full") == {}
+
+
+def test_a_second_unique_request_gets_the_id_of_the_first(crewpool, redis_server, world):
+    asked = ("submit", "echoes", "--set", "text=x", "--user-id", 7, "--unique-for", "30m")
+    url = redis_server.url
+    first = crewpool(*asked, "--secret", "_key=WORD", REDIS_URL=url, WORD="one").stdout.strip()
+
+    second = crewpool(*asked, "--secret", "_key=WORD", REDIS_URL=url, WORD="two")
+    told = json.loads(crewpool(*asked, "--run-id", "r-2", "--json", REDIS_URL=url).stdout)
+    other = crewpool(*asked[:-2], "--set", "text=y", "--unique-for", "30m", REDIS_URL=url)
+
+    assert (second.returncode, second.stdout.strip()) == (0, first)
+    assert f"Nothing was published: run {first} has the same plugin" in second.stderr
+    assert (told["run_id"], told["outcome"], told["asked_run_id"]) == (first, "unique", "r-2")
+    assert other.stdout.strip() != first
+    assert world.client.xlen(REQUESTS) == 2
+
+
+@pytest.mark.usefixtures("supervisor")
+def test_who_waits_for_a_unique_request_waits_for_the_first(crewpool, redis_server, world):
+    asked = ("submit", "sleeps", "--set", "seconds=2", "--unique-for", "30m")
+    url = redis_server.url
+    first = crewpool(*asked, REDIS_URL=url).stdout.strip()
+
+    waited = crewpool(*asked, "--wait", "--json", REDIS_URL=url)
+    after = crewpool(*asked, REDIS_URL=url)
+
+    assert waited.returncode == 0, waited.stderr
+    assert json.loads(waited.stdout)["plugin_run_id"] == first
+    assert after.stdout.strip() != first, "the end of the run made room"
+    assert after.stderr == ""
+
+
+@pytest.mark.usefixtures("supervisor")
+def test_json_says_what_became_of_it(crewpool, redis_server, world):
+    def told(*arguments):
+        asked = crewpool("submit", "echoes", *arguments, "--json", REDIS_URL=redis_server.url)
+        return json.loads(asked.stdout)
+
+    published = told("--run-id", "r-1")
+    wait_until(lambda: world.result("r-1"))
+    delayed = told("--run-id", "r-2", "--in", "1h")
+
+    assert (published["outcome"], published["run_id"]) == ("published", "r-1")
+    assert published["entry_id"] == world.entries()[0][0]
+    assert delayed["outcome"] == "delayed"
+    assert delayed["due_at"] == pytest.approx(time.time() + 3600, abs=60)
+    assert told("--run-id", "r-2")["outcome"] == "known"
+    assert told("--run-id", "r-2")["state"] == "delayed"
+    assert (told("--run-id", "r-1")["outcome"], told("--run-id", "r-1")["state"]) == (
+        *("ended", "completed"),
+    )
+
+
+def test_the_applications_user_may_publish_plainly_and_nothing_else(crewpool, own_server):
+    permit(own_server.client, "application")
+    url = own_server.url.replace("//", "//application:word@")
+
+    plain = crewpool("submit", "echoes", "--priority", "high", REDIS_URL=url)
+    later = crewpool("submit", "echoes", "--in", "1h", REDIS_URL=url)
+
+    assert plain.returncode == 0, plain.stderr
+    assert own_server.client.xlen("plugin:requests:high") == 1
+    assert later.returncode == 1
+    assert "Redis refused EVALSHA" in later.stderr
 
 
 def test_nothing_is_published_when_redis_is_away(crewpool):

@@ -1,30 +1,36 @@
 -- Publish a run, now or later, once. Safe to repeat: a run that is known is not added again.
 --
 -- KEYS[20] -> done marker   KEYS[21] -> record   KEYS[22] -> unique key
+-- KEYS[23] -> dead letters
 -- ARGV[1] -> group   ARGV[2] -> run   ARGV[3] -> level of its priority
 -- ARGV[4] -> delay (ms), or '@' and a unix time (ms)   ARGV[5] -> most waiting runs
 -- ARGV[6] -> life of the unique key (s), '' without   ARGV[7] -> life of the record (s)
--- ARGV[8] -> '1': also when the run has a result or is known (replay)
--- ARGV[9] -> plugin   ARGV[10] -> how many of the following belong to the entry
--- ARGV[11..] -> field, value pairs for the entry, then for the record
+-- ARGV[8] -> '1': also when the run has its result, which makes a second one
+-- ARGV[9] -> plugin   ARGV[10] -> the dead letter that is replayed by this, '' for none
+-- ARGV[11] -> how many of the following belong to the entry
+-- ARGV[12..] -> field, value pairs for the entry, then for the record
 -- Output: { 'published', entry id } | { 'delayed', due (ms) }
 --         { 'known', state }         it was published before, and has no result yet
 --         { 'ended', state }         it has its result
 --         { 'unique', run }          another one of the same plugin, user and settings is on
 --         { 'full', waiting runs }   nothing was added
+--         { 'gone', '' }             the dead letter is not there: replayed, or purged
 local group, run, level, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
-local stream, is_forced, now = STREAMS[level + 1], ARGV[8] == '1', now_ms()
+local stream, is_forced, letter, now = STREAMS[level + 1], ARGV[8] == '1', ARGV[10], now_ms()
 local state = redis.call('HGET', KEYS[21], 'state') or ''
 local is_on = redis.call('HEXISTS', HOLDING, run) == 1 or redis.call('HEXISTS', WAITING, run) == 1
 if is_on then
   return { 'known', state }
 end
-if not is_forced then
-  if redis.call('EXISTS', KEYS[20]) == 1 then
+if redis.call('EXISTS', KEYS[20]) == 1 then
+  if not is_forced then
     return { 'ended', state }
-  elseif state ~= '' and state ~= 'completed' and state ~= 'failed' then
-    return { 'known', state }
   end
+elseif state ~= '' and state ~= 'completed' and state ~= 'failed' then
+  return { 'known', state }
+end
+if letter ~= '' and #redis.call('XRANGE', KEYS[23], letter, letter) == 0 then
+  return { 'gone', '' }
 end
 if ARGV[6] ~= '' then
   local other = redis.call('GET', KEYS[22])
@@ -53,12 +59,15 @@ if waiting >= most then
   return { 'full', waiting }
 end
 local due = string.sub(ARGV[4], 1, 1) == '@' and tonumber(string.sub(ARGV[4], 2)) or now + tonumber(ARGV[4])
-local count, fields = tonumber(ARGV[10]), {}
-for i = 11, 10 + count do
+local count, fields = tonumber(ARGV[11]), {}
+for i = 12, 11 + count do
   fields[#fields + 1] = ARGV[i]
 end
-if is_forced then
-  redis.call('DEL', KEYS[20])
+if letter ~= '' then
+  -- The run starts over: with its first attempt, and a record without the old ones. The
+  -- letter goes in the same step, so that a repeat of this call adds nothing.
+  redis.call('XDEL', KEYS[23], letter)
+  redis.call('DEL', KEYS[20], KEYS[21])
   redis.call('ZREM', CANCELLED, run)
 end
 local what, detail
@@ -78,7 +87,7 @@ local ttl_s = tonumber(ARGV[7]) + math.max(0, math.ceil((due - now) / 1000))
 if ARGV[6] ~= '' then
   redis.call('SET', KEYS[22], run, 'EX', ARGV[6])
 end
-for i = 11 + count, #ARGV do
+for i = 12 + count, #ARGV do
   record[#record + 1] = ARGV[i]
 end
 note(KEYS[21], run, ttl_s, record, 1)
