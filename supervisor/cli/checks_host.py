@@ -4,7 +4,6 @@ Called by doctor.py. It starts nothing and changes nothing.
 """
 
 import os
-import re
 import stat
 import sys
 import tomllib
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from supervisor import __version__
+from supervisor.addresses import passwords_in
 from supervisor.cli import health, preflight
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.configuration import unknown_variables
@@ -22,7 +22,6 @@ from supervisor.settings import Settings
 from worker.plugins import discover
 
 OLDEST, NEWEST = (3, 11), (3, 13)
-_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@|[?&]password=")
 
 
 def of_installation() -> list[Finding]:
@@ -70,8 +69,10 @@ def _config_file() -> list[Finding]:
     path = Settings.file()
     if not path.is_file():
         return [good("settings", "all can be used; there is no crewpool.toml")]
-    url = str(tomllib.loads(path.read_text("utf-8")).get("redis_url", ""))
-    if _PASSWORD.search(url) and path.stat().st_mode & stat.S_IROTH:
+    file = tomllib.loads(path.read_text("utf-8"))
+    secrets = [file.get("messaging", {}).get("redis_password")]
+    secrets += passwords_in(str(file.get("redis_url", "")))
+    if any(secrets) and path.stat().st_mode & stat.S_IROTH:
         told = f"{path} holds a password, and everybody on this machine may read it"
         return [warning("settings", told, f"chmod o-r {path}")]
     return [good("settings", f"all can be used; {path} is read")]

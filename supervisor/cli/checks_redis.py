@@ -5,16 +5,23 @@ Called by doctor.py. It asks, and changes nothing.
 
 import time
 
-from supervisor.addresses import without_password
+from supervisor.addresses import is_encrypted, without_password
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.errors import RedisAway, RedisTooOld
 from supervisor.settings import Settings
 from supervisor.streams import inspect
+from supervisor.streams.connection import where
 from supervisor.streams.queue import Queue
-from supervisor.streams.server import NamesNeedOneSlot, ServerFacts, check_server
+from supervisor.streams.server import (
+    NamesNeedOneSlot,
+    ServerFacts,
+    check_server,
+    replicas_to_write,
+)
 
 ALIVE_S = 10.0
 NOEVICTION = "redis-cli CONFIG SET maxmemory-policy noeviction, and in redis.conf"
+MIN_REPLICAS = "redis-cli CONFIG SET min-replicas-to-write 1, and in redis.conf; docs/servers.md"
 APPENDONLY = "redis-cli CONFIG SET appendonly yes, and in redis.conf"
 
 
@@ -29,23 +36,72 @@ async def of_redis(queue: Queue, settings: Settings) -> list[Finding]:
             *await _supervisors(queue),
         ]
     except RedisAway as away:
-        cure = "start it, mend REDIS_URL (password, host, port), or use crewpool up"
-        return [problem("redis", f"{away}", cure)]
+        return [problem("redis", f"{away}", _cure(away, url))]
     except inspect.Refused as refused:
         cure = "give the user of REDIS_URL the permissions of deploy/redis/users.acl"
         return [problem("redis", str(refused), cure)]
 
 
+def _cure(away: RedisAway, url: str) -> str:
+    """Say what to do about a server that is not there, by what it said last."""
+    if "CERTIFICATE_VERIFY_FAILED" in away.cause:
+        return (
+            "CREWPOOL_REDIS_CA_FILE names who signed the server's certificate, and that "
+            "certificate names the host of REDIS_URL"
+        )
+    if "+sentinel://" in url:
+        return (
+            "start the sentinels or a primary, or mend REDIS_URL (hosts, service, passwords; "
+            "that of the sentinels is ?sentinel_password=)"
+        )
+    if "+cluster://" in url:
+        return "start the cluster, or mend REDIS_URL (password, hosts; name several nodes)"
+    if is_encrypted(url):
+        return (
+            "start it, mend REDIS_URL (password, host, port), and look whether it speaks TLS "
+            "there and wants a certificate of ours (CREWPOOL_REDIS_CERT_FILE)"
+        )
+    return "start it, mend REDIS_URL (password, host, port), or use crewpool up"
+
+
 async def _server(queue: Queue, url: str) -> list[Finding]:
     facts = await inspect.server(queue)
-    found = [good("redis", f"{facts.name} {facts.version} at {url}")]
+    found = [good("redis", f"{facts.name} {facts.version} at {url}"), *_encryption(url)]
     try:
         await check_server(queue)
     except RedisTooOld as error:
         found = [problem("redis", str(error), "upgrade the server at REDIS_URL")]
     except NamesNeedOneSlot as error:
-        found.append(problem("redis", str(error), "set the three variables"))
+        found.append(problem("redis", str(error), "set all of the variables"))
+    else:
+        found += await _place(queue, facts, url)
     return [*found, *_memory(facts), *_durability(facts)]
+
+
+def _encryption(url: str) -> list[Finding]:
+    if not is_encrypted(url):
+        return []
+    if "ssl_cert_reqs=none" in url or "ssl_cert_reqs=optional" in url:
+        told = "The connection is encrypted, and to whom is not checked"
+        return [warning("redis", told, "take ssl_cert_reqs out of REDIS_URL")]
+    return [good("redis", "the connection is encrypted, and the server's certificate checked")]
+
+
+async def _place(queue: Queue, facts: ServerFacts, url: str) -> list[Finding]:
+    """Say which of several servers it is, and what would be lost with it."""
+    if facts.is_cluster:
+        found = [good("redis", f"all names lie in one slot, held by {where(queue.client)}")]
+    elif "+sentinel://" in url:
+        found = [good("redis", f"the primary is {where(queue.client)}")]
+    else:
+        return []
+    if not facts.replicas:
+        told = "The primary has no replica: when it dies, nothing takes its place"
+        return [*found, warning("redis", told, "add a replica")]
+    if await replicas_to_write(queue) == 0:
+        told = "The primary takes writes without its replicas: a failover may lose some"
+        return [*found, warning("redis", told, MIN_REPLICAS)]
+    return [*found, good("redis", f"{facts.replicas} replica(s) are in step")]
 
 
 def _memory(facts: ServerFacts) -> list[Finding]:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from redis.exceptions import NoPermissionError
+
 from supervisor.errors import RedisTooOld
 from supervisor.streams.connection import answering
 from supervisor.streams.keys import Keys
@@ -40,6 +42,7 @@ class ServerFacts:
     eviction_policy: str
     is_cluster: bool
     has_aof: bool
+    replicas: int = 0
 
     @property
     def is_new_enough(self) -> bool:
@@ -53,7 +56,7 @@ async def facts_of(queue: Queue) -> ServerFacts:
     """Ask the server who it is. Raises RedisAway."""
     async with answering(queue.client):
         info = {}
-        for section in ("server", "memory", "cluster", "persistence"):
+        for section in ("server", "memory", "cluster", "persistence", "replication"):
             info.update(decoded(await queue.client.info(section)))
     name = str(info.get("server_name", "redis"))
     version = str(info.get("valkey_version") or info.get("redis_version", "0"))
@@ -63,7 +66,18 @@ async def facts_of(queue: Queue) -> ServerFacts:
         str(info.get("maxmemory_policy", "unknown")),
         str(info.get("cluster_enabled", "0")) == "1",
         str(info.get("aof_enabled", "0")) == "1",
+        int(info.get("connected_slaves", 0)),
     )
+
+
+async def replicas_to_write(queue: Queue) -> int | None:
+    """Return how many replicas must be there for a write; None when we may not ask."""
+    name = "min-replicas-to-write"
+    async with answering(queue.client):
+        try:
+            return int(decoded(await queue.client.config_get(name))[name])
+        except (NoPermissionError, KeyError):
+            return None
 
 
 async def check_server(queue: Queue) -> ServerFacts:
