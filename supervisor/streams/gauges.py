@@ -24,6 +24,11 @@ class Gauges:
     plugins: dict[str, str] = field(default_factory=dict)
     delayed: int = 0
 
+    @property
+    def is_anything_waiting(self) -> bool:
+        """Whether some run is delayed or parked, or some plugin is held."""
+        return bool(self.delayed or self.parked or self.plugins)
+
     async def refresh(self, queue: Queue) -> None:
         """Ask Redis for the figures of all request streams."""
         client, keys = queue.client, queue.keys

@@ -65,7 +65,8 @@ class Keeper:
         self._rhythm = rhythm
         self._sweeper = sweeper
         self._log = log
-        self._may_sweep_at = 0.0
+        self._may_reclaim_at = 0.0
+        self._round_at = 0.0
         self._renewed_at = 0.0
         self._quiet_sweeps = 0
         self._sweeps = 0
@@ -81,9 +82,9 @@ class Keeper:
                 if not self._link.is_up:
                     await self._connect()
                 await self._renew_if_due()
-                if time.monotonic() >= self._may_sweep_at:
+                if time.monotonic() >= self._round_at:
                     await self._round()
-                    self._may_sweep_at = time.monotonic() + self._rhythm.sweep_every_s
+                    self._round_at = time.monotonic() + self._rhythm.sweep_every_s
             except RedisAway as error:
                 self._link.note_down(error)
             except RedisError as error:
@@ -95,9 +96,8 @@ class Keeper:
                 await asyncio.sleep(PROBE_S)
 
     def _pause_s(self) -> float:
-        due = self._may_sweep_at
-        if self._broker.leases:
-            due = min(due, self._renewed_at + self._rhythm.renew_every_s)
+        # Also without leases: one may be taken in the next moment.
+        due = min(self._round_at, self._renewed_at + self._rhythm.renew_every_s)
         return max(due - time.monotonic(), 0.01)
 
     async def _connect(self) -> None:
@@ -112,7 +112,7 @@ class Keeper:
         await self._queue.ping_doorbell()
         await self._queue.ensure_groups()
         await self._renew()
-        self._may_sweep_at = time.monotonic() + self._rhythm.lease_s
+        self._may_reclaim_at = time.monotonic() + self._rhythm.lease_s
         self._quiet_sweeps = self._sweeps = 0
         self._link.note_up()
 
@@ -138,15 +138,17 @@ class Keeper:
         """Do what is due in this sweep."""
         is_busy = await sweeps.is_anything_held(self._queue)
         self._quiet_sweeps = 0 if is_busy else self._quiet_sweeps + 1
+        self._sweeps += 1
+        if is_busy or self.gauges.is_anything_waiting or self._quiet_sweeps % IDLE_GAUGES == 1:
+            await self._look()
+        if time.monotonic() < self._may_reclaim_at:
+            return
         # Entries that other programs took and let lapse are held by nobody of ours.
         if is_busy or self._quiet_sweeps % IDLE_SWEEPS == 1:
             await self._renew()
             await self._sweep()
-        if is_busy or self._quiet_sweeps % IDLE_GAUGES == 1:
-            await self._look()
         if self._sweeps % TIDY_SWEEPS == 0:
             await self._tidy()
-        self._sweeps += 1
 
     async def _look(self) -> None:
         """Refresh the figures, and tell which plugins somebody paused or let go on."""

@@ -6,16 +6,19 @@ the stream of messages to all.
 
 import json
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.streams.connection import answering
+from redis.exceptions import ResponseError
+
 from supervisor.streams.endings import cancelled
+from supervisor.streams.inspect import looking
 from supervisor.streams.queue import Queue
 from supervisor.streams.script_loader import decoded
 from supervisor.streams.wire import SCHEMA_VERSION, run_id_in
 
-PAGE = 500
+PAGE = 200
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,14 @@ class PluginState:
 
 
 async def cancel(queue: Queue, run_id: str) -> Cancelled:
-    """Cancel a run wherever it is; look through the streams when nothing is noted of it."""
+    """Cancel a run wherever it is; look through the streams when nothing is noted of it.
+
+    Raises RedisAway and Refused. Safe to repeat: what is cancelled has ended.
+    """
     found = await _cancel(queue, run_id, "", "")
     if found.was != "unknown":
         return found
-    async for stream, entry_id in _entries_of(queue, run_id):
+    async for stream, entry_id in entries_of(queue, run_id):
         found = await _cancel(queue, run_id, stream, entry_id)
         if found.was != "unknown":
             return found
@@ -61,12 +67,13 @@ async def cancel(queue: Queue, run_id: str) -> Cancelled:
 
 async def set_plugin_state(queue: Queue, plugin: str, action: str, by: str, reason: str) -> str:
     """Pause or resume a plugin on all hosts; return the state it was in before."""
-    return str(await queue.call("plugin_state", (), [plugin, action, by, reason]))
+    async with looking(queue.client, "EVALSHA"):
+        return str(await queue.call("plugin_state", (), [plugin, action, by, reason]))
 
 
 async def plugin_states(queue: Queue) -> dict[str, PluginState]:
     """Return what is known against plugins."""
-    async with answering(queue.client):
+    async with looking(queue.client, f"HGETALL {queue.keys.plugins}"):
         texts = decoded(await queue.client.hgetall(queue.keys.plugins))
     return {name: _state(json.loads(text)) for name, text in texts.items()}
 
@@ -80,32 +87,50 @@ async def _cancel(queue: Queue, run_id: str, stream: str, entry_id: str) -> Canc
     words += [str(queue.limits.done_ttl_s), str(queue.limits.record_ttl_s)]
     words += [word for pair in record.items() for word in pair] + ["ended_at", f"{now:.3f}"]
     unique = await _unique_of(queue, run_id)
-    was, detail = await queue.call("cancel", queue.keys.of_run(run_id, unique), words)
+    async with looking(queue.client, "EVALSHA"):
+        was, detail = await queue.call("cancel", queue.keys.of_run(run_id, unique), words)
     return Cancelled(str(was), str(detail))
 
 
 async def _unique_of(queue: Queue, run_id: str) -> str:
-    async with answering(queue.client):
-        unique = decoded(await queue.client.hget(queue.keys.record(run_id), "unique"))
-    return str(unique or "")
+    key = queue.keys.record(run_id)
+    async with looking(queue.client, f"HGET {key}"):
+        return str(decoded(await queue.client.hget(key, "unique")) or "")
 
 
-async def _entries_of(queue: Queue, run_id: str) -> Any:
-    """Yield the undelivered entries of a run that somebody else published. Reads them all."""
+async def entries_of(queue: Queue, run_id: str) -> AsyncIterator[tuple[str, str]]:
+    """Yield stream and id of the undelivered entries of a run. Reads all that wait."""
     for stream in queue.keys.request_streams:
-        async with answering(queue.client):
-            groups = decoded(await queue.client.xinfo_groups(stream))
-        last = next((g["last-delivered-id"] for g in groups if g["name"] == queue.keys.group), "-")
-        while True:
-            start = f"({last}" if last != "-" else "-"
-            async with answering(queue.client):
-                page = decoded(await queue.client.xrange(stream, min=start, count=PAGE))
+        last = await _last_delivered(queue, stream)
+        while last is not None:
+            async with looking(queue.client, f"XRANGE {stream}"):
+                page = decoded(await queue.client.xrange(stream, min=f"({last}", count=PAGE))
             for entry_id, fields in page:
-                if run_id_in(fields.get("payload", "")) == run_id:
+                if is_of_run(fields.get("payload", ""), run_id):
                     yield stream, entry_id
-            if len(page) < PAGE:
-                break
-            last = page[-1][0]
+            last = page[-1][0] if len(page) == PAGE else None
+
+
+def is_of_run(payload: str, run_id: str) -> bool:
+    """Whether a payload asks for this run. One that is no JSON is read as its burial would."""
+    try:
+        body = json.loads(payload)
+    except (ValueError, RecursionError):
+        return run_id_in(payload) == run_id
+    return isinstance(body, dict) and body.get("plugin_run_id") == run_id
+
+
+async def _last_delivered(queue: Queue, stream: str) -> str | None:
+    """Return the last id that our group has read; None where there is no stream."""
+    async with looking(queue.client, f"XINFO GROUPS {stream}"):
+        try:
+            groups = decoded(await queue.client.xinfo_groups(stream))
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return None
+    ours = (group for group in groups if group["name"] == queue.keys.group)
+    return str(next(ours, {"last-delivered-id": "0-0"})["last-delivered-id"])
 
 
 def _state(facts: dict[str, Any]) -> PluginState:

@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from supervisor.streams.connection import BLOCK_S, answering, connect
 from supervisor.streams.endings import Bury, Finish, HandBack
 from supervisor.streams.keys import NORMAL, Keys
-from supervisor.streams.script_loader import call
+from supervisor.streams.script_loader import call, decoded
 from supervisor.streams.wire import SCHEMA_VERSION, Entry, Result
 
 EXCERPT_BYTES = 4096
@@ -156,9 +156,16 @@ class Queue:
             async with answering(self._client):
                 try:
                     await self._client.xgroup_create(stream, group, id="0", mkstream=True)
+                    await self._count_from_here(stream, group)
                 except ResponseError as error:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
+
+    async def _count_from_here(self, stream: str, group: str) -> None:
+        """Tell a new group what was cut off before it was there: no loss of its own."""
+        facts = decoded(await self._client.xinfo_stream(stream))
+        before = int(facts["entries-added"]) - int(facts["length"])
+        await self._client.xgroup_setid(stream, group, "0", entries_read=before)
 
     async def take(self, consumer: str, plugin_limits: str = NO_LIMITS) -> Answer:
         """Take the next run for this consumer, or the one it holds already.

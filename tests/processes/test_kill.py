@@ -82,9 +82,9 @@ def test_the_log_shows_the_stacks_of_a_crew_that_overran(overrun, plugin):
     assert "in kickoff" in said
 
 
-def test_an_overrun_is_one_result_and_no_dead_letter(overrun):
+def test_an_overrun_is_one_result_and_one_dead_letter(overrun):
     assert len(overrun.results) == len(PLUGINS)
-    assert overrun.letters == []
+    assert [letter["class"] for letter in overrun.letters] == ["timeout"] * len(PLUGINS)
     assert overrun.pending == []
 
 

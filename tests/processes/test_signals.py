@@ -66,7 +66,9 @@ def test_a_second_term_does_not_wait_for_crews(supervisor, world):
 
 def test_quit_shows_the_stacks_and_stops(supervisor, world):
     run = world.publish(plugin="spins-in-c")
-    wait_until(lambda: supervisor.busy("spins-in-c"))
+    pid = wait_until(lambda: supervisor.busy("spins-in-c"))
+    # Its title is there before its code is: a process that burns CPU is in the loop.
+    wait_until(lambda: cpu_s(pid) > 0.5, what="it spins")
 
     supervisor.signal(signal.SIGQUIT)
 

@@ -35,9 +35,8 @@ local packed = redis.call('HGET', WAITING, run)
 if packed then
   local waiting = cmsgpack.unpack(packed)
   local is_delayed = redis.call('ZREM', DELAYED, run) == 1
-  if not is_delayed and waiting.order then
-    local member = waiting.plugin .. '\0' .. string.format('%016.0f', waiting.order) .. '\0' .. run
-    if redis.call('ZREM', PARKED, member) == 1 and redis.call('HINCRBY', PARKED_PLUGINS, waiting.plugin, -1) <= 0 then
+  if not is_delayed and waiting.parked then
+    if redis.call('ZREM', PARKED, waiting.parked) == 1 and redis.call('HINCRBY', PARKED_PLUGINS, waiting.plugin, -1) <= 0 then
       redis.call('HDEL', PARKED_PLUGINS, waiting.plugin)
     end
   end

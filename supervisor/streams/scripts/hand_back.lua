@@ -51,7 +51,8 @@ else
     redis.call('ZADD', DELAYED, now + delay_ms, run)
     ring()
   else
-    enqueue(level, fields, run)
+    local new_id = enqueue(level, fields, run)
+    redis.pcall('HSET', KEYS[21], 'entry_id', new_id, 'stream', STREAMS[level + 1])
   end
 end
 redis.call('XACK', stream, group, id)

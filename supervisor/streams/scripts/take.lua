@@ -155,7 +155,7 @@ local function add_parked(found)
     else
       local first = redis.call('ZRANGEBYLEX', PARKED, '[' .. plugin .. '\0', '(' .. plugin .. '\1', 'LIMIT', 0, 1)[1]
       if first then
-        local order, run = string.match(first, '^%Z+%z(%d+)%z(.+)$')
+        local order, run = string.match(first, '^%Z+%z(%d+)%-%d+%z(.+)$')
         found[#found + 1] = { order = tonumber(order), parked = first, run = run, plugin = plugin }
       else
         redis.call('HDEL', PARKED_PLUGINS, plugin)
@@ -174,6 +174,12 @@ local function unpark(member, plugin, run)
   return packed and cmsgpack.unpack(packed)
 end
 
+-- The order, and the place among those of the same millisecond.
+local function member_of(plugin, order, id, run)
+  local sequence = tonumber(string.match(id, '-(%d+)$'))
+  return plugin .. '\0' .. string.format('%016.0f-%09.0f', order, sequence) .. '\0' .. run
+end
+
 local function park(entry, run, plugin, level, order)
   local fields = { 'crewpool_level', level }
   for i = 1, math.min(#entry[2], 4000), 2 do
@@ -182,9 +188,10 @@ local function park(entry, run, plugin, level, order)
       fields[#fields + 1] = entry[2][i + 1]
     end
   end
-  local waiting = { level = level, fields = fields, plugin = plugin, order = order, since_ms = now }
+  local member = member_of(plugin, order, entry[1], run)
+  local waiting = { level = level, fields = fields, plugin = plugin, parked = member, since_ms = now }
   redis.call('HSET', WAITING, run, cmsgpack.pack(waiting))
-  redis.call('ZADD', PARKED, 0, plugin .. '\0' .. string.format('%016.0f', order) .. '\0' .. run)
+  redis.call('ZADD', PARKED, 0, member)
   redis.call('HINCRBY', PARKED_PLUGINS, plugin, 1)
   tell('parked', run, plugin, level)
 end

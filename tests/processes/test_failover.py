@@ -1,0 +1,124 @@
+"""Redis dies in mid-load and another takes its place, or the same comes back: no run is lost.
+
+Each run that the application saw accepted has one result on the server that is there at the
+end, and nothing is left over.
+"""
+
+import pytest
+
+from tests.support.application import Application, mixed_load
+from tests.support.clusters import Cluster
+from tests.support.redis_world import RedisWorld
+from tests.support.replication import Replication
+from tests.support.supervisors import QUICK_LEASES
+from tests.support.waiting import wait_until
+
+RUNS = 30
+PASSWORD = "s3cr3t-word"
+OPTIONS = {**QUICK_LEASES, "CREWPOOL_WORKERS": 3, "CREWPOOL_QUARANTINE_CRASHES": 0}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def publish():
+    """Start applications; they leave with the test."""
+    started = []
+
+    def start(*arguments, **options):
+        started.append(Application(*arguments, mixed_load(RUNS), **options).start())
+        return started[-1]
+
+    yield start
+    for application in started:
+        application.stop()
+
+
+def wait_mid_load(supervisor, application):
+    """Return when a part is accepted, a part is done, and something runs."""
+    wait_until(lambda: len(application.accepted) >= RUNS // 3, 30)
+    wait_until(lambda: supervisor.log_lines("run_completed"))
+    wait_until(lambda: supervisor.busy("sleeps"))
+
+
+def assert_all_is_well(world, application, supervisor):
+    wait_until(lambda: application.is_done, 60, "all are published")
+    wait_until(lambda: world.have_results(application.accepted), 60, "all have results")
+    wait_until(lambda: not world.pending(), what="nothing is pending")
+    world.assert_exactly_one_result(application.accepted)
+    world.assert_nothing_pending()
+    statuses = {run.split("-", 2)[2]: world.result(run)["status"] for run in application.accepted}
+    assert statuses == {
+        "echoes": "completed",
+        "sleeps": "completed",
+        "raises": "failed",
+        "exits": "failed",
+    }
+    (away,) = supervisor.log_lines("redis_away")
+    assert supervisor.log_lines("redis_back")
+    assert PASSWORD not in supervisor.log()
+    assert supervisor.stop() == 0
+    return away
+
+
+def test_when_the_primary_dies_and_a_sentinel_names_another(tmp_path, start_supervisor, publish):
+    servers = Replication(tmp_path / "servers", password=PASSWORD).start()
+    try:
+        url = servers.url.replace("://", f"://:{PASSWORD}@")
+        supervisor = start_supervisor(url, **OPTIONS).wait_idle(3)
+        application = publish(servers.now, replicas=1, password=PASSWORD)
+        wait_mid_load(supervisor, application)
+
+        servers.kill_primary()
+        primary = servers.wait_failed_over()
+        application.need_no_replica()
+
+        away = assert_all_is_well(RedisWorld(primary.client), application, supervisor)
+        assert f":{servers.primary.port} (main of the sentinels " in away["where"]
+    finally:
+        servers.stop()
+
+
+@pytest.mark.parametrize("names", ["plugin", "cortex"])
+def test_when_redis_dies_and_comes_back_with_its_append_only_file(
+    own_server, start_supervisor, publish, names
+):
+    prefix = {"plugin": "plugin:requests", "cortex": "cortex:tasks:normal"}[names]
+    supervisor = start_supervisor(own_server.url, **OPTIONS, CREWPOOL_NAMES=names).wait_idle(3)
+    application = publish(lambda: own_server, stream=prefix)
+    wait_mid_load(supervisor, application)
+
+    own_server.kill()
+    wait_until(lambda: supervisor.readiness()[0] == 503)
+    own_server.start()
+
+    assert_all_is_well(RedisWorld(own_server.client, names), application, supervisor)
+
+
+def test_when_the_node_of_a_cluster_dies_and_its_replica_takes_over(
+    tmp_path, start_supervisor, publish
+):
+    nodes = Cluster(tmp_path / "nodes", replicas=True).start()
+    try:
+        supervisor = start_supervisor(
+            nodes.url,
+            **OPTIONS,
+            CREWPOOL_REQUESTS_STREAM="{plugin}:requests",
+            CREWPOOL_RESULTS_STREAM="{plugin}:results",
+            CREWPOOL_DEAD_LETTERS_STREAM="{plugin}:requests:dlq",
+        ).wait_idle(3)
+
+        def owner():
+            return nodes.owner_of("{plugin}:requests")
+
+        application = publish(owner, stream="{plugin}:requests", replicas=1)
+        wait_mid_load(supervisor, application)
+
+        owner().kill()
+        wait_until(owner, 30, "the replica took over")
+        application.need_no_replica()
+
+        world = RedisWorld(owner().client, "{plugin}")
+        assert_all_is_well(world, application, supervisor)
+    finally:
+        nodes.stop()
