@@ -22,6 +22,7 @@ COMMANDS = {
     "up": "Run a supervisor here, with all that it needs.",
     "run": "Run a supervisor in production.",
     "submit": "Ask for a run of a plugin, and wait for it.",
+    "cancel": "Cancel a run, wherever it is.",
     "workers": "Show what each worker is doing.",
     "hosts": "Show all supervisors, and which are alive.",
     "ctl": "Tell supervisors what to do, on any host.",
