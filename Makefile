@@ -20,7 +20,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 KEY = { cat pyproject.toml constraints.txt; pwd; $(BIN)/python -VV; } 2>/dev/null | cksum
 STAMP := $(VENV)/.made-from
 
-.PHONY: help setup demo up test check unit format deploy-check bench picture clean
+.PHONY: help setup demo up test check unit format deploy-check bench soak picture clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,8 +76,12 @@ format: setup ## Format the code and mend what ruff can mend
 deploy-check: setup ## Check Dockerfile, Compose file, manifests and Redis' ACL
 	$(BIN)/pytest tests/unit/test_deploy.py tests/streams/test_redis_users.py $(ARGS)
 
-bench: setup ## Measure the time from a kill to the next crew
+bench: setup ## Measure the time from a kill to the next crew, and the cost of a run in Redis
 	$(BIN)/python benchmarks/kill_to_next.py $(ARGS)
+	$(BIN)/python benchmarks/cost_of_a_run.py
+
+soak: setup ## Run 2,000 runs of every kind through three supervisors, and count the results
+	CREWPOOL_SOAK_RUNS=2000 $(BIN)/python -m pytest -q tests/chaos $(ARGS)
 
 picture: setup ## Draw docs/demo.svg from a real demo
 	@$(BIN)/python docs/picture.py
