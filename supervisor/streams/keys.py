@@ -134,7 +134,7 @@ class Keys:
 
     @property
     def queued(self) -> str:
-        """The sorted set of runs that we published and nobody has taken, by entry id (ms)."""
+        """The sorted set of runs that we published and nobody has taken, by stream and time."""
         return f"{self.prefix}:queued"
 
     @property

@@ -5,6 +5,7 @@ Called by the broker's tasks only. Every method is safe to repeat after RedisAwa
 says that nobody knows whether the command took effect. Decisions are made elsewhere.
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from supervisor.streams.wire import SCHEMA_VERSION, Entry, Result
 
 EXCERPT_BYTES = 4096
 NO_LIMITS = "{}"
+_LEVEL = re.compile(r"[0-3]")
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,7 @@ class Queue:
         self.keys = keys
         self.limits = limits
         self._client = connect(url, key=keys.requests)
-        self._doorbell = connect(
-            url, blocks_s=BLOCK_S, name="crewpool-doorbell", key=keys.requests
-        )
+        self._doorbell = connect(url, blocks_s=BLOCK_S, name="crewpool-doorbell", key=keys.requests)
 
     @property
     def client(self) -> Redis:
@@ -155,17 +155,26 @@ class Queue:
         for stream, group in [*pairs, (self.keys.results, self.keys.results_group)]:
             async with answering(self._client):
                 try:
-                    await self._client.xgroup_create(stream, group, id="0", mkstream=True)
-                    await self._count_from_here(stream, group)
+                    before = await self._cut_off_before(stream)
+                    await self._client.xgroup_create(
+                        stream, group, id="0", mkstream=True, entries_read=before
+                    )
                 except ResponseError as error:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
 
-    async def _count_from_here(self, stream: str, group: str) -> None:
-        """Tell a new group what was cut off before it was there: no loss of its own."""
-        facts = decoded(await self._client.xinfo_stream(stream))
-        before = int(facts["entries-added"]) - int(facts["length"])
-        await self._client.xgroup_setid(stream, group, "0", entries_read=before)
+    async def _cut_off_before(self, stream: str) -> int:
+        """Return what was cut off before its group was there: no loss of its own.
+
+        It is told with the creation: a group that exists may deliver at any moment.
+        """
+        try:
+            facts = decoded(await self._client.xinfo_stream(stream))
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return 0
+        return int(facts["entries-added"]) - int(facts["length"])
 
     async def take(self, consumer: str, plugin_limits: str = NO_LIMITS) -> Answer:
         """Take the next run for this consumer, or the one it holds already.
@@ -251,11 +260,12 @@ class Queue:
             return await call(self._client, script, all_keys, encoded)
 
     def entry(self, answer: Sequence[Any], owner: str = "") -> Entry:
-        """Return an entry as _world.lua describes it."""
+        """Return an entry as _entries.lua describes it."""
         stream, entry_id, payload_bytes, is_whole, flat = answer
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        told = fields.get("crewpool_level", "")
         if stream == self.keys.resumed:
-            level = int(fields.get("crewpool_level", NORMAL))
+            level = int(match[0]) if (match := _LEVEL.fullmatch(told)) else NORMAL
         else:
             level = self.keys.request_streams.index(stream)
         return Entry(stream, entry_id, fields, payload_bytes, bool(is_whole), owner, level)

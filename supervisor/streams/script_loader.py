@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-SHARED = "_world.lua"
+SHARED = ("_entries.lua", "_world.lua")
 # The shebang makes Redis refuse the whole script when memory is short, before its first
 # write, instead of half way through (trap R11).
 SHEBANG = "#!lua\n"
@@ -22,7 +22,7 @@ WITHOUT_MEMORY = {"renew": "#!lua flags=allow-oom\n"}
 def source_of(name: str) -> str:
     """Return the text of a script as it is sent to the server."""
     folder = files("supervisor.streams") / "scripts"
-    parts = [(folder / file).read_text("utf-8") for file in (SHARED, f"{name}.lua")]
+    parts = [(folder / file).read_text("utf-8") for file in (*SHARED, f"{name}.lua")]
     return WITHOUT_MEMORY.get(name, SHEBANG) + "\n".join(parts)
 
 

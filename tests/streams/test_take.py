@@ -144,3 +144,22 @@ async def test_an_entry_without_a_payload_is_an_entry(queue, world):
 
     assert entry.fields == {}
     assert entry.payload_bytes == 0
+
+
+async def test_a_group_that_is_made_sets_nobody_back(queue, world, monkeypatch):
+    """Two supervisors start at once: the other one takes as soon as the group is there."""
+    world.client.xgroup_destroy(REQUESTS, GROUP)
+    for n in range(2):
+        world.publish(f"r-{n}")
+    make, by_other = queue.client.xgroup_create, []
+
+    async def make_and_lose_the_race(stream, *words, **more):
+        await make(stream, *words, **more)
+        by_other.extend(world.read("other.s0", stream, 1))
+
+    monkeypatch.setattr(queue.client, "xgroup_create", make_and_lose_the_race)
+    await queue.ensure_groups()
+
+    assert len(by_other) == 1
+    assert await taken_runs(queue, 1) == ["r-1"]
+    assert isinstance((await queue.take("host.s1")).got, Nothing)

@@ -1,4 +1,4 @@
--- Shared by all scripts; the loader puts it in front of each.
+-- Shared by all scripts; the loader puts it, and _entries.lua before it, in front of each.
 --
 -- The first 19 keys are the same for every script, so that all are declared (trap R12).
 -- What a script adds begins at KEYS[20].
@@ -21,14 +21,6 @@ local function facts_of(flat)
     facts[flat[i]] = flat[i + 1]
   end
   return facts
-end
-
-local function value_of(fields, name)
-  for i = 1, #fields, 2 do
-    if fields[i] == name then
-      return fields[i + 1]
-    end
-  end
 end
 
 local function milliseconds_of(id)
@@ -56,85 +48,81 @@ local function ring()
   redis.call('XADD', BELL, 'MAXLEN', 1, '*', 'ring', 1)
 end
 
--- An entry as the supervisor wants it: { stream, id, payload_bytes, is_whole, fields }.
--- A payload above the cap is replaced by its beginning and its end, where the run id can
--- be read: 10 MB of rubbish must not travel, or be parsed, to be refused.
-local KNOWN = {
-  payload = true, published_at = true, schema_version = true, attempt = true,
-  crewpool_level = true, crewpool_unique = true,
-}
-local function describe(stream, entry, cap, excerpt)
-  local fields, payload_bytes, is_whole = {}, 0, 1
-  for i = 1, #entry[2], 2 do
-    local name, value = entry[2][i], entry[2][i + 1]
-    if name == 'payload' then
-      payload_bytes = #value
-      if #value > cap then
-        is_whole = 0
-        value = string.sub(value, 1, excerpt) .. string.sub(value, -excerpt)
-      end
-    elseif #value > 64 then
-      value = string.sub(value, 1, 64)
-    end
-    if KNOWN[name] then
-      fields[#fields + 1] = name
-      fields[#fields + 1] = value
-    end
-  end
-  return { stream, entry[1], payload_bytes, is_whole, fields }
-end
-
--- Run id and plugin of an entry, '' where they cannot be read. The supervisor checks them
--- once more, and strictly; here they only decide what waits and what is counted.
-local function run_of(fields, cap)
-  local payload = value_of(fields, 'payload')
-  if not payload or #payload > cap then
-    return '', ''
-  end
-  local is_json, body = pcall(cjson.decode, payload)
-  if not is_json or type(body) ~= 'table' then
-    return '', ''
-  end
-  local run, plugin = body['plugin_run_id'], body['plugin_name']
-  if type(run) ~= 'string' or #run > 512 or string.find(run, '%c') then
-    run = ''
-  end
-  if type(plugin) ~= 'string' or #plugin > 64 or not string.find(plugin, '^[a-z0-9][a-z0-9_-]*$') then
-    plugin = ''
-  end
-  return run, plugin
-end
-
 -- Entries without a readable run id are held under their place.
 local function holding_field(run, stream, id)
   return run ~= '' and run or '?' .. stream .. ' ' .. id
 end
 
+local function leave_room(plugin)
+  if plugin ~= '' and redis.call('HINCRBY', RUNNING, plugin, -1) <= 0 then
+    redis.call('HDEL', RUNNING, plugin)
+  end
+end
+
 local function hold(run, plugin, stream, id, consumer, now)
   local facts = { stream = stream, id = id, consumer = consumer, plugin = plugin, at_ms = now }
-  redis.call('HSET', HOLDING, holding_field(run, stream, id), cjson.encode(facts))
+  local field = holding_field(run, stream, id)
+  -- Another entry of this run that is not pending any more; nobody will let go of it.
+  local before = redis.call('HGET', HOLDING, field)
+  if before then
+    leave_room(cjson.decode(before).plugin)
+  end
+  redis.call('HSET', HOLDING, field, cjson.encode(facts))
   if plugin ~= '' then
     redis.call('HINCRBY', RUNNING, plugin, 1)
+  end
+end
+
+-- Where an entry is held. Under its run, mostly; who ends it may have read none in what is
+-- no JSON, or another one. Then all that is in hand is looked through, which is little.
+local function held_as(run, stream, id)
+  for _, field in ipairs({ holding_field(run, stream, id), '?' .. stream .. ' ' .. id }) do
+    local held = redis.call('HGET', HOLDING, field)
+    local facts = held and cjson.decode(held)
+    if facts and facts.stream == stream and facts.id == id then
+      return field, facts
+    end
+  end
+  local all = redis.call('HGETALL', HOLDING)
+  for i = 1, #all, 2 do
+    local facts = cjson.decode(all[i + 1])
+    if facts.stream == stream and facts.id == id then
+      return all[i], facts
+    end
   end
 end
 
 -- Let go of an entry: its plugin has room again. Returns the plugin, or nil when it was
 -- not held: an end that is repeated must not make room twice.
 local function release(run, stream, id)
-  for _, field in ipairs({ holding_field(run, stream, id), '?' .. stream .. ' ' .. id }) do
-    local held = redis.call('HGET', HOLDING, field)
-    local facts = held and cjson.decode(held)
-    if facts and facts.stream == stream and facts.id == id then
-      redis.call('HDEL', HOLDING, field)
-      if facts.plugin ~= '' then
-        if redis.call('HINCRBY', RUNNING, facts.plugin, -1) <= 0 then
-          redis.call('HDEL', RUNNING, facts.plugin)
-        end
-        if redis.call('HEXISTS', PARKED_PLUGINS, facts.plugin) == 1 then
-          ring()
-        end
-      end
-      return facts.plugin
+  local field, facts = held_as(run, stream, id)
+  if not field then
+    return nil
+  end
+  redis.call('HDEL', HOLDING, field)
+  leave_room(facts.plugin)
+  if redis.call('HEXISTS', PARKED_PLUGINS, facts.plugin) == 1 then
+    ring()
+  end
+  return facts.plugin
+end
+
+-- Whether the run is in hand by another entry. Only what is pending counts: a run is not
+-- dropped for a note about it. The same entry comes twice when its group was lost.
+local function is_in_hand(run, group, stream, id)
+  local held = redis.call('HGET', HOLDING, run)
+  local facts = held and cjson.decode(held)
+  if not facts or (facts.stream == stream and facts.id == id) then
+    return false
+  end
+  return owner_of(facts.stream, group, facts.id)
+end
+
+-- Queued runs are scored by stream, then time, so that those of one stream lie together.
+local function queued_from(stream, id)
+  for i = 1, 4 do
+    if STREAMS[i] == stream then
+      return string.format('%.0f', i * 1e13 + milliseconds_of(id))
     end
   end
 end
@@ -145,13 +133,12 @@ local function enqueue(level, fields, run)
   local stream = STREAMS[level + 1]
   local id = redis.call('XADD', stream, '*', unpack(fields))
   if run ~= '' then
-    redis.call('ZADD', QUEUED, milliseconds_of(id), stream .. ' ' .. id .. ' ' .. run)
+    redis.call('ZADD', QUEUED, queued_from(stream, id), stream .. ' ' .. id .. ' ' .. run)
   end
   return id
 end
 
--- Forget that a run was queued. Scores are the ids' times; the place of the run in the
--- member keeps two runs of one millisecond apart.
+-- Forget that a run was queued.
 local function dequeue(stream, id, run)
   redis.call('ZREM', QUEUED, stream .. ' ' .. id .. ' ' .. run)
 end
@@ -193,7 +180,7 @@ local function learn(plugin, run, cause, most, window_ms, cooldown_ms, now)
     end
   elseif not is_probe then
     return
-  elseif cause == 'lost' or cause == 'drained' or cause == 'cancelled' then
+  elseif cause == 'lost' or cause == 'drained' or cause == 'cancelled' or cause == 'invalid' then
     -- The probe proved nothing: the next run is one.
     state.state, state.until_ms, state.probe = 'quarantined', now, nil
     ring()

@@ -29,23 +29,9 @@ local what = 'handed_back'
 if redis.call('EXISTS', KEYS[20]) == 1 or redis.call('HEXISTS', WAITING, run) == 1 then
   what = 'duplicate'
 else
-  -- Ours first: Lua cannot pass on more than some thousand words, and an entry may hide its
-  -- payload behind as many foreign fields.
-  local fields, old = { 'attempt', ARGV[10] }, entries[1][2]
-  local ours = { payload = true, published_at = true, schema_version = true, crewpool_unique = true }
-  local set_by_us = { attempt = true, crewpool_level = true }
-  for _, is_first in ipairs({ true, false }) do
-    for i = 1, #old, 2 do
-      local is_ours = ours[old[i]] or false
-      if not set_by_us[old[i]] and is_ours == is_first and #fields < 4000 then
-        fields[#fields + 1] = old[i]
-        fields[#fields + 1] = old[i + 1]
-      end
-    end
-  end
-  local level = tonumber(ARGV[12])
+  local fields, level = carry({ 'attempt', ARGV[10] }, entries[1][2]), tonumber(ARGV[12])
   if delay_ms > 0 then
-    local _, plugin = run_of(old, 4194304)
+    local _, plugin = run_of(entries[1][2], 4194304)
     local waiting = { level = level, fields = fields, plugin = plugin, since_ms = now }
     redis.call('HSET', WAITING, run, cmsgpack.pack(waiting))
     redis.call('ZADD', DELAYED, now + delay_ms, run)

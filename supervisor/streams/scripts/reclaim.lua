@@ -38,7 +38,7 @@ for i, stream in ipairs(STREAMS) do
   cursors[i] = ''
   if cursor ~= '' and not is_late then
     local owners = {}
-    for _, row in ipairs(redis.call('XPENDING', stream, group, 'IDLE', lease_ms, '-', '+', 1000)) do
+    for _, row in ipairs(redis.call('XPENDING', stream, group, 'IDLE', lease_ms, cursor, '+', 1000)) do
       owners[row[1]] = row[2]
     end
     local page = redis.call('XAUTOCLAIM', stream, group, sweeper, lease_ms, cursor, 'COUNT', count, 'JUSTID')

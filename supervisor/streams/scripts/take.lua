@@ -123,10 +123,11 @@ local function notice_loss(stream, facts)
   end
 end
 
--- The next entry of each request stream: { level, order }, and what was delivered last.
+-- The next entry of each stream, and what was delivered last. What is resumed is read in
+-- the same step, so there is something only when its group was lost and made again.
 local function heads()
   local found, delivered = {}, {}
-  for i = 1, 4 do
+  for i = 1, 5 do
     delivered[i] = '0-0'
     for _, info in ipairs(redis.call('XINFO', 'GROUPS', STREAMS[i])) do
       local facts = facts_of(info)
@@ -136,8 +137,9 @@ local function heads()
           notice_loss(STREAMS[i], facts)
           local head = redis.call('XRANGE', STREAMS[i], '(' .. delivered[i], '+', 'COUNT', 1)
           if #head > 0 then
-            local order = milliseconds_of(head[1][1]) + (i - 1) * ageing_ms
-            found[#found + 1] = { level = i - 1, order = order }
+            local level = i == 5 and level_of(head[1][2]) or i - 1
+            local order = milliseconds_of(head[1][1]) + level * ageing_ms
+            found[#found + 1] = { stream = STREAMS[i], level = level, order = order, rank = i == 5 and 0 or i + 1 }
           end
         end
       end
@@ -156,7 +158,7 @@ local function add_parked(found)
       local first = redis.call('ZRANGEBYLEX', PARKED, '[' .. plugin .. '\0', '(' .. plugin .. '\1', 'LIMIT', 0, 1)[1]
       if first then
         local order, run = string.match(first, '^%Z+%z(%d+)%-%d+%z(.+)$')
-        found[#found + 1] = { order = tonumber(order), parked = first, run = run, plugin = plugin }
+        found[#found + 1] = { order = tonumber(order), rank = 1, parked = first, run = run, plugin = plugin }
       else
         redis.call('HDEL', PARKED_PLUGINS, plugin)
       end
@@ -181,13 +183,7 @@ local function member_of(plugin, order, id, run)
 end
 
 local function park(entry, run, plugin, level, order)
-  local fields = { 'crewpool_level', level }
-  for i = 1, math.min(#entry[2], 4000), 2 do
-    if entry[2][i] ~= 'crewpool_level' then
-      fields[#fields + 1] = entry[2][i]
-      fields[#fields + 1] = entry[2][i + 1]
-    end
-  end
+  local fields = carry({ 'crewpool_level', level }, entry[2])
   local member = member_of(plugin, order, entry[1], run)
   local waiting = { level = level, fields = fields, plugin = plugin, parked = member, since_ms = now }
   redis.call('HSET', WAITING, run, cmsgpack.pack(waiting))
@@ -196,22 +192,13 @@ local function park(entry, run, plugin, level, order)
   tell('parked', run, plugin, level)
 end
 
--- Whether the run is in hand already. Only what is pending counts: a run is not dropped for
--- a note about it.
-local function is_in_hand(run)
-  local held = redis.call('HGET', HOLDING, run)
-  local facts = held and cjson.decode(held)
-  return facts and owner_of(facts.stream, group, facts.id)
-end
-
 local function read_one(stream)
   local got = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
   return got and got[1] and got[1][2][1]
 end
 
 -- Take the head of a stream, or put it where it belongs. Returns the entry when it is ours.
-local function take_head(level, order)
-  local stream = STREAMS[level + 1]
+local function take_head(stream, level, order)
   local entry = read_one(stream)
   if not entry then
     return nil
@@ -222,7 +209,7 @@ local function take_head(level, order)
   if run ~= '' then
     if redis.call('ZSCORE', CANCELLED, run) then
       dropped = 'cancelled'
-    elseif redis.call('HEXISTS', WAITING, run) == 1 or is_in_hand(run) then
+    elseif redis.call('HEXISTS', WAITING, run) == 1 or is_in_hand(run, group, stream, entry[1]) then
       dropped = 'duplicate'
     end
     local at = not dropped and blocked_until(plugin)
@@ -241,6 +228,15 @@ local function take_head(level, order)
   end
   begin(run, plugin, stream, entry[1])
   return describe(stream, entry, cap, excerpt)
+end
+
+-- What was resumed, and is here once more, goes first of all: before anything else can be
+-- resumed. Of one moment what is parked goes first: it came before its like.
+local function is_earlier(a, b)
+  if a.rank > 0 and b.rank > 0 and a.order ~= b.order then
+    return a.order < b.order
+  end
+  return a.rank < b.rank
 end
 
 -- A parked run goes on: through a stream of its own, since a group delivers in order only.
@@ -284,12 +280,12 @@ for _ = 1, MOST_STEPS do
     delivered[5] = #bell > 0 and bell[1][1] or '0-0'
     return answer('none', delivered)
   end
-  table.sort(found, function(a, b) return a.order < b.order end)
+  table.sort(found, is_earlier)
   local entry
   if found[1].parked then
     entry = resume(found[1])
   else
-    entry = take_head(found[1].level, found[1].order)
+    entry = take_head(found[1].stream, found[1].level, found[1].order)
   end
   if entry then
     return answer('taken', entry)

@@ -48,37 +48,41 @@ local function trim(stream)
   trimmed = trimmed + cut
 end
 
--- What we published and nobody may read any more: behind the group, and not in the stream.
+-- What we published and nobody can read any more. Cut off is always the oldest, so the first
+-- one that still waits ends the search.
 local function find_lost(stream)
   local last = delivered[stream]
-  if not last then
+  local from, to = queued_from(stream, '0-0'), queued_from(stream, '9999999999999-0')
+  if not last or not from then
     return
   end
-  local found = redis.call('ZRANGEBYSCORE', QUEUED, '-inf', milliseconds_of(last), 'LIMIT', 0, MOST)
-  for _, member in ipairs(found) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', QUEUED, from, to, 'LIMIT', 0, MOST)) do
     local name, id, run = string.match(member, '^(%S+) (%d+%-%d+) (.+)$')
-    if name == stream and not is_before(last, id) then
-      if #redis.call('XRANGE', stream, id, id) == 0 and not owner_of(stream, group, id) then
-        lost[#lost + 1] = { stream, id, run, '', '' }
-      else
-        redis.call('ZREM', QUEUED, member)  -- another program of our group read it
-      end
+    local is_there = #redis.call('XRANGE', name, id, id) > 0
+    if is_there and is_before(last, id) then
+      return
+    end
+    if is_there or owner_of(name, group, id) then
+      redis.call('ZREM', QUEUED, member)  -- another program of our group read it
+    elseif redis.call('HEXISTS', WAITING, run) == 1 or is_in_hand(run, group, name, id) then
+      redis.call('ZREM', QUEUED, member)  -- it was there twice, and is not lost
+    else
+      lost[#lost + 1] = { name, id, run, '', '' }
     end
   end
 end
 
 -- Whoever held these went without an end: acknowledged by a stranger, or trimmed and swept.
+-- Any of those in hand, since a page has no next one here.
 local function find_let_go()
-  local cursor = '0'
-  local page = redis.call('HSCAN', HOLDING, cursor, 'COUNT', 1000)
-  for i = 1, #page[2], 2 do
-    local facts = cjson.decode(page[2][i + 1])
+  local some = redis.call('HRANDFIELD', HOLDING, 1000, 'WITHVALUES')
+  for i = 1, #some, 2 do
+    local facts = cjson.decode(some[i + 1])
     if #lost < MOST and not owner_of(facts.stream, group, facts.id) then
-      local run = string.sub(page[2][i], 1, 1) == '?' and '' or page[2][i]
-      if run == '' then
-        release(run, facts.stream, facts.id)
+      if string.sub(some[i], 1, 1) == '?' then
+        release('', facts.stream, facts.id)
       else
-        lost[#lost + 1] = { facts.stream, facts.id, run, facts.plugin, facts.consumer }
+        lost[#lost + 1] = { facts.stream, facts.id, some[i], facts.plugin, facts.consumer }
       end
     end
   end
