@@ -6,7 +6,7 @@ end, and nothing is left over.
 
 import pytest
 
-from tests.support.application import Application, mixed_load
+from tests.support.application import Application, NamedWorld, mixed_load
 from tests.support.clusters import Cluster
 from tests.support.redis_world import RedisWorld
 from tests.support.replication import Replication
@@ -54,14 +54,17 @@ def assert_all_is_well(world, application, supervisor):
         "raises": "failed",
         "exits": "failed",
     }
-    (away,) = supervisor.log_lines("redis_away")
+    assert supervisor.log_lines("redis_away")
     assert supervisor.log_lines("redis_back")
     assert PASSWORD not in supervisor.log()
     assert supervisor.stop() == 0
-    return away
 
 
-def test_when_the_primary_dies_and_a_sentinel_names_another(tmp_path, start_supervisor, publish):
+@pytest.mark.parametrize("how", ["dies", "freezes"])
+def test_when_the_primary_is_gone_and_a_sentinel_names_another(
+    tmp_path, start_supervisor, publish, how
+):
+    """A frozen one wakes up as somebody who believes to be the primary (trap R17)."""
     servers = Replication(tmp_path / "servers", password=PASSWORD).start()
     try:
         url = servers.url.replace("://", f"://:{PASSWORD}@")
@@ -69,12 +72,18 @@ def test_when_the_primary_dies_and_a_sentinel_names_another(tmp_path, start_supe
         application = publish(servers.now, replicas=1, password=PASSWORD)
         wait_mid_load(supervisor, application)
 
-        servers.kill_primary()
+        if how == "dies":
+            servers.kill_primary()
+        else:
+            servers.primary.pause()
         primary = servers.wait_failed_over()
         application.need_no_replica()
+        wait_until(lambda: supervisor.log_lines("redis_back"), 20)
+        if how == "freezes":
+            servers.primary.resume()
 
-        away = assert_all_is_well(RedisWorld(primary.client), application, supervisor)
-        assert f":{servers.primary.port} (main of the sentinels " in away["where"]
+        assert_all_is_well(RedisWorld(primary.client), application, supervisor)
+        assert "(main of the sentinels " in supervisor.log_lines("redis_away")[0]["where"]
     finally:
         servers.stop()
 
@@ -83,16 +92,20 @@ def test_when_the_primary_dies_and_a_sentinel_names_another(tmp_path, start_supe
 def test_when_redis_dies_and_comes_back_with_its_append_only_file(
     own_server, start_supervisor, publish, names
 ):
-    prefix = {"plugin": "plugin:requests", "cortex": "cortex:tasks:normal"}[names]
+    requests, results = {
+        "plugin": ("plugin:requests", "plugin:results"),
+        "cortex": ("cortex:tasks:normal", "cortex:results"),
+    }[names]
     supervisor = start_supervisor(own_server.url, **OPTIONS, CREWPOOL_NAMES=names).wait_idle(3)
-    application = publish(lambda: own_server, stream=prefix)
+    application = publish(lambda: own_server, stream=requests)
     wait_mid_load(supervisor, application)
 
     own_server.kill()
     wait_until(lambda: supervisor.readiness()[0] == 503)
     own_server.start()
 
-    assert_all_is_well(RedisWorld(own_server.client, names), application, supervisor)
+    world = NamedWorld(own_server.client, requests, results)
+    assert_all_is_well(world, application, supervisor)
 
 
 def test_when_the_node_of_a_cluster_dies_and_its_replica_takes_over(
@@ -118,7 +131,8 @@ def test_when_the_node_of_a_cluster_dies_and_its_replica_takes_over(
         wait_until(owner, 30, "the replica took over")
         application.need_no_replica()
 
-        world = RedisWorld(owner().client, "{plugin}")
+        names = ("{plugin}:requests", "{plugin}:results", "{plugin}:crewpool:resumed")
+        world = NamedWorld(owner().client, *names)
         assert_all_is_well(world, application, supervisor)
     finally:
         nodes.stop()
