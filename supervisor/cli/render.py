@@ -119,6 +119,26 @@ def traceback() -> None:
     _talk(Text(clean(format_exc())))
 
 
+def confirm(question: str) -> bool:
+    """Ask somebody at a terminal; nobody there is a no."""
+    if not (sys.stdin.isatty() and talks_to_terminal()):
+        return False
+    prompt = Text(f"{clean(question)} [y/N] ")
+    try:
+        return stderr().input(prompt).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print facts of the answer, one a line, under each other."""
+    widest = max((len(name) for name, _ in pairs), default=0)
+    for name, text in pairs:
+        line = Text(f"{clean(name):<{widest}}  ", "bold")
+        line.append(clean(text).replace("\n", " "), "not bold")
+        stdout().print(line, soft_wrap=True)
+
+
 def status(text: str) -> Status:
     """Return a live line of the talk, to be used with `with`; nothing moves off a terminal."""
     return stderr().status(one_line(text), spinner="dots")

@@ -71,8 +71,11 @@ class Crewpool:
             )
         return started
 
-    def on_terminal(self, *arguments, columns=100, within_s=60, **environment):
-        """Run it on a terminal; return exit code and all that was drawn."""
+    def on_terminal(self, *arguments, columns=100, within_s=60, typed="", **environment):
+        """Run it on a terminal; return exit code and all that was drawn.
+
+        `typed` waits at the keyboard from the start.
+        """
         terminal, other_end = pty.openpty()
         more = {"TERM": "xterm-256color", "COLUMNS": columns, **environment}
         process = subprocess.Popen(
@@ -86,6 +89,7 @@ class Crewpool:
             preexec_fn=die_with_pytest,  # noqa: PLW1509  # it takes no lock
         )
         os.close(other_end)
+        os.write(terminal, typed.encode())
         drawn, give_up_at = b"", time.monotonic() + within_s
         try:
             while data := _read(terminal, give_up_at):
