@@ -9,7 +9,7 @@ from supervisor.addresses import is_encrypted, without_password
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.errors import RedisAway, RedisTooOld
 from supervisor.settings import Settings
-from supervisor.streams import inspect
+from supervisor.streams import inspect, permissions
 from supervisor.streams.connection import where
 from supervisor.streams.queue import Queue
 from supervisor.streams.server import (
@@ -119,7 +119,7 @@ def _durability(facts: ServerFacts) -> list[Finding]:
 
 
 async def _permissions(queue: Queue) -> list[Finding]:
-    if denied := await inspect.denied(queue):
+    if denied := await permissions.denied(queue):
         told = f"The user of REDIS_URL may not: {', '.join(denied)}"
         return [problem("redis", told, "give it the permissions of deploy/redis/users.acl")]
     return [good("redis", "all commands are permitted")]

@@ -1,7 +1,7 @@
 """Looks at what stands in Redis without changing it: for commands, never for the loop.
 
 Supervisors by their heartbeats, the record of a run, results without taking them from the
-application's group, backlogs, and which commands the server permits us.
+application's group, and backlogs.
 """
 
 import json
@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from supervisor.streams.connection import answering, connect
-from supervisor.streams.keys import Keys
 from supervisor.streams.queue import Queue
 from supervisor.streams.script_loader import decoded
 from supervisor.streams.server import ServerFacts, facts_of
@@ -161,65 +160,6 @@ async def streams(queue: Queue) -> list[StreamSeen]:
     return [
         await _stream(queue, stream, group)
         for stream, group in [*pairs, (keys.results, keys.results_group)]
-    ]
-
-
-async def denied(queue: Queue) -> list[str]:
-    """Try each command that a supervisor needs; return what the server says no to.
-
-    Permissions are checked before a command looks at its key, so a key that is not there
-    tells as much as one that is, and nothing is changed.
-    """
-    refusals = []
-    for words in _harmless(queue.keys):
-        try:
-            async with answering(queue.client):
-                await queue.client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py
-        except ResponseError as error:
-            # Every other error (no such key, NOGROUP) comes after the permission.
-            if isinstance(error, NoPermissionError) or "ACL failure in script" in str(error):
-                refusals.append(" ".join(map(str, words[:2])))
-    return refusals
-
-
-def _harmless(keys: Keys) -> list[tuple[str | int, ...]]:
-    """Return every command of the supervisor in a form that changes nothing."""
-    probe, group = keys.record("crewpool-doctor"), keys.group
-    all_keys = [*keys.request_streams, keys.results, keys.dead_letters]
-    all_keys += [keys.done("crewpool-doctor"), probe, keys.host("crewpool-doctor"), keys.hosts]
-    # XACK writes, so it asks for the permission to write; 0-0 is never pending.
-    acks: list[tuple[str | int, ...]] = [
-        ("XACK", stream, group, FIRST)
-        for stream in (*keys.request_streams, keys.results, keys.dead_letters)
-    ]
-    return [
-        *acks,
-        ("EVAL", "return 'on all names'", len(all_keys), *all_keys),
-        ("EVALSHA", "0" * 40, 0),
-        ("SCRIPT", "LOAD", "return 1"),
-        ("INFO", "server"),
-        ("TIME",),
-        ("XADD", probe, "NOMKSTREAM", "*", "probe", "1"),
-        ("XREADGROUP", "GROUP", group, "doctor", "STREAMS", probe, ">"),
-        ("XREAD", "COUNT", 1, "STREAMS", probe, FIRST),
-        ("XCLAIM", probe, group, "doctor", 0, FIRST, "JUSTID"),
-        ("XAUTOCLAIM", probe, group, "doctor", 0, FIRST),
-        ("XPENDING", probe, group),
-        ("XRANGE", probe, "-", "+"),
-        ("XINFO", "GROUPS", probe),
-        ("XINFO", "CONSUMERS", probe, group),
-        ("XGROUP", "CREATE", probe, group, "0"),
-        ("XGROUP", "DELCONSUMER", probe, group, "doctor"),
-        ("SET", probe, "1", "XX", "EX", 1),
-        ("GET", probe),
-        ("EXISTS", probe),
-        ("HSET", probe, "probe", "1"),
-        ("HGETALL", probe),
-        ("EXPIRE", probe, 1),
-        ("DEL", probe),
-        ("ZADD", keys.hosts, "XX", "0", "crewpool-doctor"),
-        ("ZREM", keys.hosts, "crewpool-doctor"),
-        ("ZRANGE", keys.hosts, 0, 0),
     ]
 
 

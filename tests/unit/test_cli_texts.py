@@ -11,8 +11,8 @@ import pytest
 from supervisor.cli import app, render, wording
 from supervisor.cli import request as requests
 from supervisor.cli.demo_runs import DIGEST, OVERRUNS_FILES, all_runs
-from supervisor.streams import inspect
 from supervisor.streams.keys import Keys
+from supervisor.streams.permissions import harmless
 from supervisor.streams.wire import Entry, Rejected, entry_fields, parse
 from worker.plugins import load
 
@@ -95,7 +95,7 @@ def test_nothing_that_steers_a_terminal_is_printed():
 
 def test_every_command_of_the_scripts_is_among_the_ones_the_doctor_tries():
     keys = Keys("plugin:requests", "plugin:results", "plugin:dlq", "g", "go")
-    tried = {" ".join(map(str, words[:2])) for words in inspect._harmless(keys)}
+    tried = {" ".join(map(str, words[:2])) for words in harmless(keys)}
     names = {text.split()[0] for text in tried}
     scripts = (ROOT / "supervisor" / "streams" / "scripts").glob("*.lua")
     text = "\n".join(path.read_text("utf-8") for path in scripts)
