@@ -81,7 +81,7 @@ bench: setup ## Measure the time from a kill to the next crew, and the cost of a
 	$(BIN)/python benchmarks/cost_of_a_run.py
 
 soak: setup ## Run 2,000 runs of every kind through three supervisors, and count the results
-	CREWPOOL_SOAK_RUNS=2000 $(BIN)/python -m pytest -q tests/chaos $(ARGS)
+	SOAK_RUNS=2000 $(BIN)/python -m pytest -q tests/chaos $(ARGS)
 
 picture: setup ## Draw docs/demo.svg from a real demo
 	@$(BIN)/python docs/picture.py

@@ -31,7 +31,7 @@ from supervisor.streams.sentinels import sentinel_client
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
-BLOCK_S = 5.0
+BLOCK_S = 10.0
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
 # This node is not, or not yet, the one to talk to. MOVED is an AskError.
 _NOT_HERE = ("UNBLOCKED", "NOREPLICAS")

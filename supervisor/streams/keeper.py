@@ -26,11 +26,12 @@ from supervisor.streams.wire import Entry, Result
 
 PROBE_S = 0.25
 RETRY_S = 0.5
-# A pool in which nobody has anything in hand sweeps and looks for figures this much less often.
-IDLE_SWEEPS = 30
-IDLE_GAUGES = 15
-# Trimming and looking for losses, in sweeps.
+# While nobody has anything in hand, lapsed entries of other programs are looked for, and
+# figures, this much less often than in every sweep.
+QUIET_SWEEPS = 30
+# Trimming and looking for losses, in sweeps, and while it is quiet.
 TIDY_SWEEPS = 30
+QUIET_TIDY_SWEEPS = 60
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class Keeper:
         self._may_reclaim_at = 0.0
         self._round_at = 0.0
         self._renewed_at = 0.0
-        self._quiet_sweeps = 0
-        self._sweeps = 0
+        self._look_at = 0.0
+        self._sweep_at = 0.0
+        self._tidy_at = 0.0
 
     @property
     def _link(self) -> Link:
@@ -83,8 +85,7 @@ class Keeper:
                     await self._connect()
                 await self._renew_if_due()
                 if time.monotonic() >= self._round_at:
-                    await self._round()
-                    self._round_at = time.monotonic() + self._rhythm.sweep_every_s
+                    self._round_at = time.monotonic() + await self._round()
             except RedisAway as error:
                 self._link.note_down(error)
             except RedisError as error:
@@ -113,7 +114,7 @@ class Keeper:
         await self._queue.ensure_groups()
         await self._renew()
         self._may_reclaim_at = time.monotonic() + self._rhythm.lease_s
-        self._quiet_sweeps = self._sweeps = 0
+        self._look_at = self._sweep_at = 0.0
         self._link.note_up()
 
     async def _renew_if_due(self) -> None:
@@ -134,21 +135,27 @@ class Keeper:
                 self._broker.leases[slot] = replace(held[slot], is_fenced=False)
                 self._broker.tell_trimmed((held[slot].id,))
 
-    async def _round(self) -> None:
-        """Do what is due in this sweep."""
-        is_busy = await sweeps.is_anything_held(self._queue)
-        self._quiet_sweeps = 0 if is_busy else self._quiet_sweeps + 1
-        self._sweeps += 1
-        if is_busy or self.gauges.is_anything_waiting or self._quiet_sweeps % IDLE_GAUGES == 1:
+    async def _round(self) -> float:
+        """Do what is due; return how long the next round can wait.
+
+        A run that somebody takes now lapses in a lease at the earliest: while nothing is in
+        hand, three looks in a lease find it in time.
+        """
+        now, every_s = time.monotonic(), self._rhythm.sweep_every_s
+        is_busy = await sweeps.is_anything_held(self._queue) or self.gauges.is_anything_waiting
+        if is_busy or now >= self._look_at:
             await self._look()
-        if time.monotonic() < self._may_reclaim_at:
-            return
-        # Entries that other programs took and let lapse are held by nobody of ours.
-        if is_busy or self._quiet_sweeps % IDLE_SWEEPS == 1:
-            await self._renew()
-            await self._sweep()
-        if self._sweeps % TIDY_SWEEPS == 0:
-            await self._tidy()
+            self._look_at = now + QUIET_SWEEPS * every_s
+        if now >= self._may_reclaim_at:
+            # Entries that other programs took and let lapse are held by nobody of ours.
+            if is_busy or now >= self._sweep_at:
+                await self._renew()
+                await self._sweep()
+                self._sweep_at = now + QUIET_SWEEPS * every_s
+            if now >= self._tidy_at:
+                await self._tidy()
+                self._tidy_at = now + (TIDY_SWEEPS if is_busy else QUIET_TIDY_SWEEPS) * every_s
+        return every_s if is_busy else max(every_s, self._rhythm.lease_s / 3)
 
     async def _look(self) -> None:
         """Refresh the figures, and tell which plugins somebody paused or let go on."""

@@ -1,6 +1,6 @@
 """Several supervisors with different settings on one queue, and runs that end in every way.
 
-CREWPOOL_SOAK_RUNS says how many runs; `make soak` takes 2,000.
+SOAK_RUNS says how many runs; `make soak` takes 2,000.
 """
 
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.waiting import wait_until
 
-RUNS = int(os.environ.get("CREWPOOL_SOAK_RUNS") or 240)
+RUNS = int(os.environ.get("SOAK_RUNS") or 240)
 SETTINGS = (
     {"CREWPOOL_WORKERS": 4, "CREWPOOL_LEASE_S": 6, "CREWPOOL_RENEW_EVERY_S": 2},
     {"CREWPOOL_WORKERS": 3, "CREWPOOL_LEASE_S": 4, "CREWPOOL_RENEW_EVERY_S": 1},
