@@ -88,6 +88,39 @@ def test_when_the_primary_is_gone_and_a_sentinel_names_another(
         servers.stop()
 
 
+def test_what_no_replica_had_seen_is_done_again(tmp_path, start_supervisor):
+    """Replication is asynchronous (trap R17): a take and a finish that Redis acknowledged are
+    gone with the primary. On the one that is left, each run has one result.
+    """
+    servers = Replication(tmp_path / "servers", password=PASSWORD).start()
+    try:
+        url = servers.url.replace("://", f"://:{PASSWORD}@")
+        supervisor = start_supervisor(url, **{**OPTIONS, "CREWPOOL_WORKERS": 2}).wait_idle(2)
+        old = RedisWorld(servers.primary.client)
+        # At the cut, two are in hand and two wait. Beyond it, the first two end and the
+        # others begin; one of these ends as well.
+        settings = ({"seconds": 3}, {"seconds": 3.2}, {"seconds": 0}, {"seconds": 5})
+        runs = [old.publish(f"r-{n}", "sleeps", more) for n, more in enumerate(settings)]
+        wait_until(lambda: len(supervisor.log_lines("run_started")) == 2)
+        assert servers.primary.client.wait(1, 1000) == 1
+        servers.part()
+        wait_until(lambda: supervisor.log_lines("run_started", run="r-3"))
+        wait_until(lambda: old.have_results(runs[:3]), what="results that will be lost")
+
+        servers.kill_primary()
+        world = RedisWorld(servers.wait_failed_over().client)
+        assert world.results() == []
+
+        wait_until(lambda: world.have_results(runs), 40)
+        wait_until(lambda: not world.pending())
+        world.assert_exactly_one_result(runs)
+        world.assert_nothing_pending()
+        assert [world.result(run)["status"] for run in runs] == ["completed"] * 4
+        assert supervisor.stop() == 0
+    finally:
+        servers.stop()
+
+
 @pytest.mark.parametrize("names", ["plugin", "cortex"])
 def test_when_redis_dies_and_comes_back_with_its_append_only_file(
     own_server, start_supervisor, publish, names

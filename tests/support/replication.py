@@ -108,6 +108,16 @@ class Replication:
         self.primary.kill()
         self._running.remove(self.primary)
 
+    def part(self):
+        """Cut the replica off its primary, for good; needs a password. It can be promoted yet."""
+        self.replica.client.config_set("masterauth", "another")
+        self.primary.client.client_kill_filter(_type="replica")
+
+        def is_parted():
+            return self.primary.client.info("replication")["connected_slaves"] == 0
+
+        wait_until(is_parted, what="the replica is cut off")
+
     @property
     def url(self):
         return f"redis+sentinel://{HOST}:{self.sentinel.port}/{SERVICE}/0"
