@@ -9,9 +9,18 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from supervisor import __version__
+from worker.policies import CAUSES
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 OTHER = "other"
+# What take.lua and the sweep tell of runs on their way, and why entries are buried: counted
+# from 0 on, since increase() does not see the first step of a series that was not there.
+PASSED = ("parked", "resumed", "due", "probing", "cancelled", "duplicate", "lost", "gone")
+BURIED = (
+    *("not_json", "no_payload", "too_large", "unsupported_schema", "invalid_request"),
+    *("invalid_plugin_name", "unknown_plugin", "broken_plugin", "invalid", "attempts_exhausted"),
+    *(cause for cause in CAUSES if cause not in ("invalid", "cancelled")),
+)
 
 
 class Metrics:
@@ -43,6 +52,10 @@ class Metrics:
         self._zygotes = self._gauge("zygote_restarts", "Deaths of the zygote since the start")
         self._lag = self._gauge("queue_lag", "Entries not taken by anybody yet", "stream")
         self._pending = self._gauge("queue_pending", "Entries taken and not ended", "stream")
+        for kind in PASSED:
+            self._passed.labels(kind)
+        for reason in BURIED:
+            self._letters.labels(reason)
         self._gauge("build_info", "The version", "version").labels(__version__).set(1)
 
     def know(self, plugins: Mapping[str, object]) -> None:
