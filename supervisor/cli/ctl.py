@@ -36,7 +36,7 @@ Examples:
   crewpool ctl scale 8 vm-1
 {_CODES}"""
 
-Hosts = Annotated[list[str] | None, typer.Argument(metavar="[HOST]...", show_default=False)]
+Hosts = Annotated[list[str] | None, typer.Argument(metavar="HOST", show_default=False)]
 Every = Annotated[bool, typer.Option("--all", help="All supervisors that are alive.")]
 TimeoutS = Annotated[
     float,

@@ -81,9 +81,8 @@ class Control:
             await self._link.wait_until_up()
             try:
                 await self._find_place()
-                while self._link.is_up:
-                    # Whoever notices an outage first ends this read, too: it may hang in it.
-                    await self._link.while_up(self._read())
+                # Whoever notices an outage first ends this read, too: it may hang in it.
+                while await self._link.while_up(self._read()):
                     troubles = 0
             except RedisError as error:
                 self._link.note_refused("control", error)

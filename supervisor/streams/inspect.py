@@ -120,7 +120,7 @@ async def hosts(queue: Queue, since: float = 0.0) -> list[HostSeen]:
             pipeline.get(keys.host(name))
         texts = decoded(await pipeline.execute())
     return [
-        HostSeen(name, at, _object_in(text)) for (name, at), text in zip(recent, texts, strict=True)
+        HostSeen(name, at, _beat_in(text)) for (name, at), text in zip(recent, texts, strict=True)
     ]
 
 
@@ -195,13 +195,17 @@ def _entries_in(answer: Any) -> list[Any]:
     return list(decoded([entry for page in pages for entry in page]))
 
 
-def _object_in(text: str | None) -> dict[str, Any] | None:
+def _beat_in(text: str | None) -> dict[str, Any] | None:
     """Read a heartbeat; None where there is none, or something else."""
     try:
         found = json.loads(text or "null")
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    workers = found.get("workers")
+    slots = workers if isinstance(workers, list) else []
+    return {**found, "workers": [slot for slot in slots if isinstance(slot, dict)]}
 
 
 def _payloads(entries: Sequence[Any]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ class Link:
         self._ring = ring
         self._log = log
         self._up = asyncio.Event()
-        self._down = asyncio.Event()
+        self._stirred = asyncio.Event()
         self._down_since: float | None = None
         self._quiet_until: dict[str, float] = {}
 
@@ -36,24 +36,18 @@ class Link:
         """Sleep while Redis is away."""
         await self._up.wait()
 
-    async def wait_while_up(self, most_s: float) -> None:
-        """Sleep, but not into an outage that others notice meanwhile."""
+    async def wait_while_up(self, most_s: float) -> bool:
+        """Sleep, but not into an outage that others notice meanwhile. Whether we were stirred."""
         with suppress(TimeoutError):
             async with asyncio.timeout(most_s):
-                await self._down.wait()
+                await self._stirred.wait()
+        was_stirred = self._stirred.is_set()
+        self._stirred.clear()
+        return was_stirred
 
-    async def while_up(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do some work that may take long, and give it up in an outage that others notice."""
-        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._down.wait())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if tasks[0].done():
-                await tasks[0]
-        finally:
-            for task in tasks:
-                task.cancel()
-            # A library may need a moment to give up; what it says then is of no interest.
-            await asyncio.gather(*tasks, return_exceptions=True)
+    def stir(self) -> None:
+        """Wake the keeper: something happened that is worth a look."""
+        self._stirred.set()
 
     def note_up(self) -> None:
         """Redis answers, and our leases are renewed: others may go on."""
@@ -63,7 +57,6 @@ class Link:
             self._log.info("redis_back", away_s=away_s)
         self._down_since = None
         self._up.set()
-        self._down.clear()
         self._ring()
 
     def note_refused(self, what: str, error: Exception) -> None:
@@ -82,5 +75,5 @@ class Link:
             self.outages += int(self.is_up)
             self._log.warning("redis_away", error=error.cause, where=error.where)
         self._up.clear()
-        self._down.set()
+        self._stirred.set()
         self._ring()

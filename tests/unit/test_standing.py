@@ -1,0 +1,58 @@
+"""Phase, size and pause of a supervisor, and what follows from them."""
+
+import pytest
+
+from supervisor.phases import Ask, Phase
+from supervisor.standing import Standing
+
+
+@pytest.fixture
+def standing():
+    standing = Standing(4, drain_s=30)
+    standing.phase = Phase.RUNNING
+    return standing
+
+
+def test_a_running_one_takes_with_all_its_slots(standing):
+    assert (standing.word, standing.taking_size, standing.pool_size) == ("running", 4, 4)
+    assert standing.not_running_because() == ""
+
+
+def test_a_paused_one_keeps_its_workers_and_takes_nothing(standing):
+    standing.pause("new disk")
+
+    assert (standing.word, standing.taking_size, standing.pool_size) == ("paused", 0, 4)
+    assert standing.not_running_because() == "the supervisor is paused: new disk"
+    assert standing.surplus_because == "paused"
+
+    standing.resume()
+    assert (standing.word, standing.taking_size) == ("running", 4)
+    assert standing.surplus_because == "scaled_down"
+
+
+def test_a_drain_is_told_before_a_pause(standing):
+    standing.pause("")
+    assert standing.not_running_because() == "the supervisor is paused"
+
+    assert standing.ask(Ask.DRAIN, now=100)
+
+    assert (standing.word, standing.surplus_because) == ("draining", "leaving")
+    assert standing.not_running_because() == "the supervisor is draining"
+
+
+def test_leaving_begins_once_and_a_drain_has_an_alarm(standing):
+    assert standing.drain_alarm is None
+    assert not standing.ask(Ask.RELOAD, now=100)
+    assert standing.ask(Ask.DRAIN, now=100)
+    assert (standing.taking_size, standing.pool_size, standing.drain_alarm) == (0, 4, 130)
+
+    assert not standing.ask(Ask.DRAIN, now=110)
+    assert standing.phase is Phase.STOPPING
+    assert (standing.pool_size, standing.drain_alarm) == (0, None)
+
+
+@pytest.mark.parametrize(("asked", "got"), [(-1, 0), (0, 0), (512, 512), (513, 512)])
+def test_a_size_stays_within_its_bounds(standing, asked, got):
+    standing.resize(asked)
+
+    assert standing.size == got
