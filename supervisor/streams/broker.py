@@ -195,6 +195,7 @@ class Broker:
                     self.tell(NothingTaken(slot))
             for passed in answer.passed:
                 self.tell(passed)
+                self.link.stir()
             got = answer.got
             if isinstance(got, Nothing):
                 return got
@@ -231,6 +232,8 @@ class Broker:
                 self._all_settled.set()
             del self.leases[slot]
             self.tell(Settled(slot, ending, how))
+            if isinstance(ending, Bury | HandBack):
+                self.link.stir()  # its plugin may be in quarantine now
 
     async def end(self, lease: Lease, ending: Ending) -> str:
         """Carry out an ending; returns the script's answer. Raises RedisAway, RedisError."""

@@ -68,6 +68,7 @@ class Keeper:
         self._log = log
         self._may_reclaim_at = 0.0
         self._round_at = 0.0
+        self._rounded_at = 0.0
         self._renewed_at = 0.0
         self._look_at = 0.0
         self._sweep_at = 0.0
@@ -85,14 +86,18 @@ class Keeper:
                     await self._connect()
                 await self._renew_if_due()
                 if time.monotonic() >= self._round_at:
-                    self._round_at = time.monotonic() + await self._round()
+                    self._rounded_at = time.monotonic()
+                    self._round_at = self._rounded_at + await self._round()
             except RedisAway as error:
                 self._link.note_down(error)
             except RedisError as error:
                 self._link.note_refused("keep", error)
                 await asyncio.sleep(RETRY_S)
             if self._link.is_up:
-                await self._link.wait_while_up(self._pause_s())
+                if await self._link.wait_while_up(self._pause_s()):
+                    self._round_at = min(
+                        self._round_at, self._rounded_at + self._rhythm.sweep_every_s
+                    )
             else:
                 await asyncio.sleep(PROBE_S)
 

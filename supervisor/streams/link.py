@@ -23,6 +23,7 @@ class Link:
         self._ring = ring
         self._log = log
         self._up = asyncio.Event()
+        self._down = asyncio.Event()
         self._stirred = asyncio.Event()
         self._down_since: float | None = None
         self._quiet_until: dict[str, float] = {}
@@ -37,7 +38,9 @@ class Link:
         await self._up.wait()
 
     async def wait_while_up(self, most_s: float) -> bool:
-        """Sleep, but not into an outage that others notice meanwhile. Whether we were stirred."""
+        """Sleep, but not into an outage that others notice meanwhile; return whether something
+        stirred us.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(most_s):
                 await self._stirred.wait()
@@ -49,6 +52,24 @@ class Link:
         """Wake the keeper: something happened that is worth a look."""
         self._stirred.set()
 
+    async def while_up(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do some work that may take long, and give it up in an outage that others notice.
+
+        Returns whether it was done.
+        """
+        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._down.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0].done():
+                await tasks[0]
+                return True
+        finally:
+            for task in tasks:
+                task.cancel()
+            # A library may need a moment to give up; what it says then is of no interest.
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return False
+
     def note_up(self) -> None:
         """Redis answers, and our leases are renewed: others may go on."""
         if self._down_since is not None:
@@ -57,6 +78,7 @@ class Link:
             self._log.info("redis_back", away_s=away_s)
         self._down_since = None
         self._up.set()
+        self._down.clear()
         self._ring()
 
     def note_refused(self, what: str, error: Exception) -> None:
@@ -75,5 +97,6 @@ class Link:
             self.outages += int(self.is_up)
             self._log.warning("redis_away", error=error.cause, where=error.where)
         self._up.clear()
+        self._down.set()
         self._stirred.set()
         self._ring()
