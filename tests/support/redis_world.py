@@ -46,9 +46,9 @@ class RedisWorld:
         self.client.xadd(stream, {k: v for k, v in fields.items() if v is not None})
         return run_id
 
-    def read(self, consumer, stream=REQUESTS, count=1):
+    def read(self, consumer, stream=REQUESTS, count=1, group=GROUP):
         """Read entries as another program of the group, which tells nobody; return their ids."""
-        found = self.client.xreadgroup(GROUP, consumer, {stream: ">"}, count=count)
+        found = self.client.xreadgroup(group, consumer, {stream: ">"}, count=count)
         # A dictionary with RESP 3, a list of pairs with RESP 2.
         pages = found.values() if isinstance(found, dict) else [page for _, page in found]
         entries = [entry for page in pages for entry in page]
@@ -57,6 +57,11 @@ class RedisWorld:
     def age(self, stream, consumer, *ids, idle_ms=60_000):
         """Make leases look as if their owner had not renewed them for so long."""
         self.client.xclaim(stream, GROUP, consumer, 0, ids, idle=idle_ms, justid=True)
+
+    def beat(self, host):
+        """Write a heartbeat, as a supervisor does that lives."""
+        self.client.set(f"crewpool:host:{host}", "{}", ex=60)
+        self.client.zadd("crewpool:hosts", {host: time.time()})
 
     @staticmethod
     def payload(run_id, plugin="echoes", settings=None, user_id=42):
