@@ -112,7 +112,6 @@ class Supervisor:
 
     async def _start(self) -> None:
         parts = self._parts
-        parts.signals.install()
         become_subreaper()
         allow_many_descriptors()
         # Our environment and memory hold Redis' password; crews run as the same user (P5).

@@ -25,7 +25,7 @@ from supervisor.standing import Standing
 from supervisor.storage import Storage
 from supervisor.streams.broker import Broker
 from supervisor.streams.control import Control
-from supervisor.streams.heartbeat import Heartbeat
+from supervisor.streams.heartbeat import Heartbeat, free_boot
 from supervisor.streams.keeper import Keeper, Rhythm, Sweeper
 from supervisor.streams.keys import Keys, consumer_of
 from supervisor.streams.link import Link
@@ -71,19 +71,23 @@ def queue_of(settings: Settings) -> Queue:
     return Queue(settings.redis_address, Keys.of(settings), limits)
 
 
-def wire(
-    settings: Settings, environ: Mapping[str, str], boot: str, companions: Iterable[int] = ()
+async def wire(
+    settings: Settings, environ: Mapping[str, str], companions: Iterable[int] = ()
 ) -> Parts:
-    """Return the parts, connected but not started. `boot` are the four digits that tell this
-    start from others; `companions` are children to be left alone.
+    """Return the parts, connected but not started. `companions` are children to be left alone.
+
+    Signals are noted from the first moment on; whoever runs the loop hears of them.
     """
     log, clock, metrics = Log(), time.monotonic, Metrics()
     wakeups = Wakeups(clock)
+    signals = Signals(wakeups.ring)
+    signals.install()
+    queue = queue_of(settings)
+    boot = await free_boot(queue, settings.host_name)
     host = f"{settings.host_name}-{boot}"
 
     name_of = partial(consumer_of, settings.host_name, boot)
     link = Link(clock, wakeups.ring, log)
-    queue = queue_of(settings)
     records = Records(queue, link, settings.record_ttl_s)
     journal = Journal(log, metrics, records, host)
     broker = Broker(queue, link, records, name_of, wakeups.ring, log)
@@ -103,7 +107,7 @@ def wire(
         log=log,
         clock=clock,
         wakeups=wakeups,
-        signals=Signals(wakeups.ring),
+        signals=signals,
         storage=storage,
         readers=readers,
         pool=Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, log),

@@ -17,9 +17,8 @@ from supervisor.errors import RedisTooOld, SettingsWrong
 from supervisor.log import Log, to_stderr
 from supervisor.loop import Supervisor
 from supervisor.settings import Settings
-from supervisor.streams.heartbeat import free_boot
 from supervisor.streams.server import NamesNeedOneSlot
-from supervisor.wiring import queue_of, wire
+from supervisor.wiring import wire
 
 
 def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
@@ -40,10 +39,7 @@ def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
 
 async def _run(settings: Settings, companions: Iterable[int]) -> int:
     # The parts are made inside the loop that they belong to.
-    queue = queue_of(settings)
-    boot = await free_boot(queue, settings.host_name)
-    await queue.close()
-    return await Supervisor(wire(settings, os.environ, boot, companions)).run()
+    return await Supervisor(await wire(settings, os.environ, companions)).run()
 
 
 def _introduce(settings: Settings) -> None:
