@@ -88,12 +88,84 @@ local function find_let_go()
   end
 end
 
+-- The counts follow from what is held and parked. Whoever deleted one of our keys must not
+-- have blocked a plugin for ever.
+local function recount(key, counted)
+  local noted = facts_of(redis.call('HGETALL', key))
+  for plugin, count in pairs(noted) do
+    if not counted[plugin] then
+      redis.call('HDEL', key, plugin)
+    end
+  end
+  for plugin, count in pairs(counted) do
+    if tonumber(noted[plugin]) ~= count then
+      redis.call('HSET', key, plugin, count)
+      ring()
+    end
+  end
+end
+
+local function add_one(counted, plugin)
+  if plugin and plugin ~= '' then
+    counted[plugin] = (counted[plugin] or 0) + 1
+  end
+end
+
+local function recount_held()
+  local counted = {}
+  for _, text in ipairs(redis.call('HVALS', HOLDING)) do
+    add_one(counted, cjson.decode(text).plugin)
+  end
+  recount(RUNNING, counted)
+end
+
+-- What waits stands in two places: what it is, and what it waits for. One without the other
+-- would wait for ever: the first goes back to its stream, the second is lost.
+local function mend_waiting()
+  local parked = redis.call('ZRANGE', PARKED, 0, -1)
+  local counted, known = {}, {}
+  for _, member in ipairs(parked) do
+    local plugin, run = string.match(member, '^(%Z+)%z[%d%-]+%z(.+)$')
+    add_one(counted, plugin)
+    known[run] = { PARKED, member }
+  end
+  for _, run in ipairs(redis.call('ZRANGE', DELAYED, 0, -1)) do
+    known[run] = { DELAYED, run }
+  end
+  for _, run in ipairs(redis.call('HKEYS', WAITING)) do
+    if not known[run] then
+      local waiting = cmsgpack.unpack(redis.call('HGET', WAITING, run))
+      enqueue(waiting.level, waiting.fields, run)
+      redis.call('HDEL', WAITING, run)
+    end
+    known[run] = nil
+  end
+  for run, place in pairs(known) do
+    redis.call('ZREM', place[1], place[2])
+    lost[#lost + 1] = { STREAMS[3], '0-0', run, '', '' }
+  end
+  recount(PARKED_PLUGINS, counted)
+end
+
+local function is_whole()
+  local parked = redis.call('ZCARD', PARKED)
+  local counted = 0
+  for _, count in ipairs(redis.call('HVALS', PARKED_PLUGINS)) do
+    counted = counted + tonumber(count)
+  end
+  return parked == counted and redis.call('HLEN', WAITING) == parked + redis.call('ZCARD', DELAYED)
+end
+
 for _, stream in ipairs(STREAMS) do
   trim(stream)
   find_lost(stream)
 end
 trim(RESULTS)
 find_let_go()
+recount_held()
+if not is_whole() then
+  mend_waiting()
+end
 redis.call('XTRIM', KEYS[20], 'MINID', string.format('%.0f-0', math.max(now - tonumber(ARGV[3]), 0)))
 redis.call('ZREMRANGEBYSCORE', CANCELLED, '-inf', now - tonumber(ARGV[4]))
 redis.call('ZREMRANGEBYSCORE', RUNS, '-inf', (now - tonumber(ARGV[4])) / 1000)
