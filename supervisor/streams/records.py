@@ -73,6 +73,8 @@ class Records:
                 mapping: dict[Any, Any] = {**facts}
                 pipeline.hset(key, mapping=mapping)
                 pipeline.expire(key, self._ttl_s)
+                if "state" in facts:  # progress alone is no news for a list of runs
+                    pipeline.zadd(self._queue.keys.runs, {run_id: int(time.time())})
             await pipeline.execute()
 
 

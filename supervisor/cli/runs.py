@@ -1,0 +1,194 @@
+"""`crewpool runs`: which runs there are, and all that is known about one."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from supervisor.cli import render, wording
+from supervisor.cli.failures import CommandFailed
+from supervisor.cli.options import AsJson, with_queue
+from supervisor.configuration import load
+from supervisor.streams import inspect
+from supervisor.streams.queue import Queue
+from supervisor.streams.recorded import Attempt, Recorded, attempts_of, recorded
+from supervisor.times import clock, told
+
+LIST = """List the runs that have a record, the last changed first.
+
+Records are kept for a day (CREWPOOL_RECORD_TTL_S). They are for eyes: crewpool explain looks
+at what is really the case.
+
+\b
+Examples:
+  crewpool runs list --state running
+  crewpool runs list --state failed --plugin daily-news-digest --limit 100 --json
+"""
+SHOW = """Show the record of a run, its attempts, and its result while that stands in its stream.
+
+\b
+Examples:
+  crewpool runs show 3f1c0a52-9f0e-4f0e-8f39-1c2d3e4f5a6b
+  crewpool runs show RUN --json | jq -r .result.output
+"""
+_TIMES = (
+    "published_at",
+    "due_at",
+    "parked_at",
+    "replayed_at",
+    "started_at",
+    "updated_at",
+    "ended_at",
+)
+
+app = typer.Typer(
+    help="Look at runs.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+
+
+class State(StrEnum):
+    """What a record may say."""
+
+    PENDING = "pending"
+    DELAYED = "delayed"
+    PARKED = "parked"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@app.command("list", help=LIST, short_help="List them, the last changed first.")
+def list_runs(
+    *,
+    state: Annotated[State | None, typer.Option(help="In this state only.")] = None,
+    plugin: Annotated[str, typer.Option(metavar="NAME", help="Of this plugin only.")] = "",
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List them."""
+
+    async def some(queue: Queue) -> list[Recorded]:
+        found: list[Recorded] = []
+        async for run in recorded(queue, state or "", plugin):
+            found.append(run)
+            if len(found) > limit:  # one more, to know whether there are more
+                break
+        return found
+
+    found = with_queue(some, load())
+    if as_json:
+        render.answer_json([_as_data(run) for run in found[:limit]])
+    elif found:
+        render.show(_table(found[:limit], time.time()))
+    else:
+        render.talk("No run fits." if state or plugin else "No run has a record.")
+    if len(found) > limit:
+        render.talk(f"There are more than {limit}. Next: --limit, --state or --plugin")
+
+
+@app.command(help=SHOW, short_help="Show all about one.")
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Its id.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one."""
+    record, result = with_queue(lambda queue: _record_and_result(queue, run_id), load())
+    if not record and result is None:
+        raise CommandFailed(
+            f"Run {run_id} has no record and no result here.", f"crewpool explain {run_id}"
+        )
+    attempts = attempts_of(record)
+    if as_json:
+        facts = {key: text for key, text in record.items() if not key.startswith("attempt_")}
+        told_attempts = [asdict(attempt) for attempt in attempts]
+        data = {"run_id": run_id, "record": facts, "attempts": told_attempts, "result": result}
+        render.answer_json(data)
+        return
+    render.facts([("run", run_id), *_facts(record)])
+    if attempts:
+        render.answer()
+        render.show(_attempts(attempts))
+    render.answer()
+    _show_result(result)
+
+
+async def _record_and_result(
+    queue: Queue, run_id: str
+) -> tuple[dict[str, str], dict[str, Any] | None]:
+    return await inspect.record(queue, run_id), await inspect.find_result(queue, run_id)
+
+
+def _as_data(run: Recorded) -> dict[str, Any]:
+    facts = {key: text for key, text in run.facts.items() if not key.startswith("attempt_")}
+    return {"run_id": run.run_id, "changed_at": run.changed_at, **facts}
+
+
+def _table(found: Sequence[Recorded], now: float) -> Table:
+    table = render.table(
+        *("RUN", "STATE", "PLUGIN", "PRIORITY", "ATTEMPT", "CHANGED", "WHERE", "TOLD"),
+        right=("ATTEMPT",),
+        cut=("RUN", "PLUGIN", "WHERE", "TOLD"),
+    )
+    for run in found:
+        facts = run.facts
+        told_of = facts.get("error") or wording.line(facts).partition(" · ")[2]
+        table.add_row(
+            render.one_line(run.run_id),
+            render.clean(facts.get("state", ""))[:12].replace("\n", " "),
+            render.one_line(facts.get("plugin", "")),
+            render.clean(facts.get("priority", ""))[:8].replace("\n", " "),
+            f"{wording.number(facts, 'attempt'):.0f}" if facts.get("attempt") else "",
+            f"{told(now - run.changed_at)} ago",
+            render.one_line(facts.get("worker", "")),
+            render.one_line(told_of),
+        )
+    return table
+
+
+def _facts(record: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the facts of a record; its times as times."""
+    found = []
+    for name, text in record.items():
+        if name.startswith("attempt_"):
+            continue
+        at = wording.number(record, name) if name in _TIMES else 0.0
+        found.append((name, clock(at) if at else text))
+    return found
+
+
+def _attempts(attempts: Sequence[Attempt]) -> Table:
+    table = render.table(
+        *("ATTEMPT", "STARTED", "SECONDS", "CAUSE", "HOST", "SLOT", "ERROR"),
+        right=("ATTEMPT", "SECONDS"),
+        cut=("HOST", "ERROR"),
+    )
+    for one in attempts:
+        table.add_row(
+            str(one.number),
+            clock(one.started_at) if one.started_at else "",
+            f"{max(0.0, one.ended_at - one.started_at):.1f}" if one.started_at else "",
+            render.clean(one.cause)[:16].replace("\n", " "),
+            render.one_line(one.host),
+            render.clean(one.slot)[:6].replace("\n", " "),
+            render.one_line(one.error),
+        )
+    return table
+
+
+def _show_result(result: Mapping[str, Any] | None) -> None:
+    if result is None:
+        render.answer("It has no result that could be found.")
+        return
+    output = str(result.get("output") or "")
+    told_of = str(result.get("error") or "") or f"{len(output):,} characters of output, see --json"
+    meta = result.get("meta")
+    facts = [("result", str(result.get("status"))), ("told", told_of)]
+    if isinstance(meta, dict):
+        facts.append(("meta", json.dumps(meta, ensure_ascii=False)))
+    render.facts(facts)

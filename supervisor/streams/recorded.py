@@ -1,0 +1,100 @@
+"""The run records of many runs, and what they say of attempts: for commands, never for the loop."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.streams.inspect import looking
+from supervisor.streams.queue import Queue
+from supervisor.streams.script_loader import decoded
+
+PAGE = 50
+_ATTEMPT = re.compile(r"attempt_(\d{1,4})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One run: its record, and when that last changed."""
+
+    run_id: str
+    facts: Mapping[str, str]
+    changed_at: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How one start of a run ended, as its supervisor noted it."""
+
+    number: int
+    cause: str
+    error: str
+    host: str
+    slot: str
+    started_at: float
+    ended_at: float
+
+
+async def recorded(queue: Queue, state: str = "", plugin: str = "") -> AsyncIterator[Recorded]:
+    """Yield the runs that have a record, the last changed first. Raises RedisAway and Refused."""
+    offset, client, runs = 0, queue.client, queue.keys.runs
+    seen: set[str] = set()  # one that changes meanwhile moves to the front
+    while True:
+        async with looking(client, f"ZRANGE {runs}"):
+            page = decoded(
+                await client.zrange(
+                    *(runs, "+inf", "-inf"),  # scores, not places
+                    desc=True,
+                    byscore=True,
+                    withscores=True,
+                    offset=offset,
+                    num=PAGE,
+                )
+            )
+        async with looking(client, "HGETALL"):
+            pipeline = client.pipeline(transaction=False)
+            for run_id, _ in page:
+                pipeline.hgetall(queue.keys.record(run_id))
+            records = decoded(await pipeline.execute()) if page else []
+        for (run_id, at), facts in zip(page, records, strict=True):
+            fits = (not state or facts.get("state") == state) and (
+                not plugin or facts.get("plugin") == plugin
+            )
+            if facts and fits and run_id not in seen:  # a record may have run out
+                seen.add(run_id)
+                yield Recorded(run_id, facts, float(at))
+        if len(page) < PAGE:
+            return
+        offset += PAGE
+
+
+def attempts_of(record: Mapping[str, str]) -> list[Attempt]:
+    """Return the attempts that a record tells of, in order. Anybody may have written it."""
+    found = []
+    for name, text in record.items():
+        if not (match := _ATTEMPT.fullmatch(name)):
+            continue
+        try:
+            facts = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(facts, dict):
+            found.append(_attempt(int(match[1]), facts))
+    return sorted(found, key=lambda attempt: attempt.number)
+
+
+def _attempt(number: int, facts: dict[str, Any]) -> Attempt:
+    cause, error, host = (str(facts.get(name) or "") for name in ("cause", "error", "host"))
+    slot = facts.get("slot")
+    started_at, ended_at = (_number(facts.get(name)) for name in ("started_at", "ended_at"))
+    return Attempt(
+        number, cause, error, host, "" if slot is None else f"s{slot}", started_at, ended_at
+    )
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value or 0)
+    except (TypeError, ValueError):
+        return 0.0
