@@ -14,6 +14,7 @@ from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
 from supervisor.limits import limits_text
 from supervisor.pool.handle import Handle
+from supervisor.pool.oom import OomWatch
 from supervisor.pool.pool import Death
 from supervisor.retries import policy_for
 from supervisor.settings import Settings
@@ -55,6 +56,7 @@ class Ledger:
         self._broker = broker
         self._journal = journal
         self._settings = settings
+        self._oom = OomWatch()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -161,7 +163,8 @@ class Ledger:
     def _verdict_on(self, death: Death, held: InHand, request: Request) -> Ending:
         because, run = death.handle.doomed_because, death.handle.run
         duration_s = time.monotonic() - run.started_at if run else 0.0
-        self._journal.run_died(held, because or "crash", death, duration_s)
+        cause: Cause = "oom" if not because and self._oom.explains(death.corpse) else "crash"
+        self._journal.run_died(held, because or cause, death, duration_s)
         context = self._context(held)
         facts = self._meta(held, duration_s, run.progress if run else None)
         if because == TIMEOUT:
@@ -173,7 +176,7 @@ class Ledger:
         if because == STOPPING:
             return verdicts.of_drained(held.entry, request.run_id)
         how = because or death.corpse.how()
-        return verdicts.of_crash(held.entry, request.run_id, how, context)
+        return verdicts.of_crash(held.entry, request.run_id, cause, how, context)
 
     def judge_lapsed(self, entry: Entry) -> Ending:
         """Judge an entry of another supervisor whose lease lapsed; for the sweep."""

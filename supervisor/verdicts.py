@@ -90,11 +90,12 @@ def of_timeout(
     return of_failed(entry, End(run_id, "timeout", timeout_text(timeout_s), meta=meta), context)
 
 
-def of_crash(entry: Entry, run_id: str, how: str, context: Context) -> Ending:
-    """Judge a run whose worker died."""
-    most = context.policy("crash").attempts
-    error = f"Worker died ({how}) on attempt {entry.attempt} of {max(most, entry.attempt)}"
-    return of_failed(entry, End(run_id, "crash", error, because=how), context)
+def of_crash(entry: Entry, run_id: str, cause: Cause, how: str, context: Context) -> Ending:
+    """Judge a run whose worker died: by itself (`crash`), or killed by the kernel (`oom`)."""
+    most = max(context.policy(cause).attempts, entry.attempt)
+    why = "the kernel killed it for want of memory" if cause == "oom" else how
+    error = f"Worker died ({why}) on attempt {entry.attempt} of {most}"
+    return of_failed(entry, End(run_id, cause, error, because=how), context)
 
 
 def of_lapsed(entry: Entry, request: Request | Rejected, context: Context) -> Ending:
