@@ -73,8 +73,8 @@ format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-deploy-check: setup ## Check Dockerfile, Compose file, manifests and Redis' ACL
-	$(BIN)/pytest tests/unit/test_deploy.py tests/streams/test_redis_users.py $(ARGS)
+deploy-check: setup ## Check Dockerfile, Compose file, manifests, alerts and Redis' ACL
+	$(BIN)/pytest $(wildcard tests/unit/test_deploy*.py) tests/streams/test_redis_users.py $(ARGS)
 
 bench: setup ## Measure the time from a kill to the next crew, and the cost of a run in Redis
 	$(BIN)/python benchmarks/kill_to_next.py $(ARGS)

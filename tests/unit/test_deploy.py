@@ -10,6 +10,7 @@ import yaml
 
 from supervisor.configuration import load
 from supervisor.settings import Settings
+from supervisor.streams.keys import Keys
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -147,7 +148,9 @@ def test_prometheus_scrapes_crewpool(compose):
     ]
 
     assert "crewpool:8000" in targets
-    assert any("prometheus.yml" in volume for volume in compose["prometheus"]["volumes"])
+    for name in ("prometheus.yml", "alerts.yml"):
+        mount = f"./prometheus/{name}:/etc/prometheus/{name}:ro"
+        assert mount in compose["prometheus"]["volumes"]
 
 
 # ---- Kubernetes
@@ -214,3 +217,49 @@ def test_service_and_budget_select_the_pods():
     assert (
         manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= labels.items()
     )
+
+
+# ---- KEDA
+
+
+@pytest.fixture
+def scaled():
+    documents = yaml.safe_load_all((DEPLOY / "keda" / "scaledobject.yaml").read_text("utf-8"))
+    return {document["kind"]: document for document in documents}
+
+
+def test_keda_looks_at_all_that_waits_and_at_all_that_is_in_hand(scaled):
+    keys = Keys.of(load())
+    triggers = scaled["ScaledObject"]["spec"]["triggers"]
+    lags = {t["metadata"]["stream"]: t["metadata"] for t in triggers if t["type"] != "redis"}
+    counts = {t["metadata"]["listName"]: t["metadata"] for t in triggers if t["type"] == "redis"}
+
+    # Delayed, parked and running runs are in no stream's lag.
+    assert set(lags) == set(keys.request_streams)
+    assert set(counts) == {keys.holding, keys.waiting}
+    for metadata in lags.values():
+        assert metadata["consumerGroup"] == keys.group
+        # It is compared with >, so that 0 wakes somebody for the first run.
+        assert metadata["activationLagCount"] == "0"
+    assert all(metadata["activationListLength"] == "0" for metadata in counts.values())
+
+
+def test_keda_scales_the_deployment_by_the_workers_of_its_pods(scaled, monkeypatch, tmp_path):
+    file = tmp_path / "crewpool.toml"
+    file.write_text(manifest("ConfigMap")["data"]["crewpool.toml"], "utf-8")
+    monkeypatch.setenv("CREWPOOL_CONFIG", str(file))
+    spec = scaled["ScaledObject"]["spec"]
+    targets = {t["metadata"].get("lagCount") for t in spec["triggers"]} - {None}
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    secrets = {ref["name"] for ref in scaled["TriggerAuthentication"]["spec"]["secretTargetRef"]}
+
+    settings = load()
+
+    assert spec["scaleTargetRef"]["name"] == manifest("Deployment")["metadata"]["name"]
+    assert targets == {str(settings.workers)}
+    assert spec["minReplicaCount"] >= 1
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] > settings.crew_timeout_s
+    assert {t["authenticationRef"]["name"] for t in spec["triggers"]} == {
+        scaled["TriggerAuthentication"]["metadata"]["name"]
+    }
+    assert secrets == {"crewpool-keda"}
