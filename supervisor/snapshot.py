@@ -13,6 +13,9 @@ from supervisor import __version__
 from supervisor.pool.handle import Handle, State
 from supervisor.standing import Standing
 
+# A look into /proc holds the loop up: whoever asks more often gets the last one.
+LOOK_EVERY_S = 1.0
+
 
 class Snapshots:
     """Takes snapshots; remembers processes, because CPU is a difference of two looks."""
@@ -26,11 +29,15 @@ class Snapshots:
             "python": platform.python_version(),
         }
         self._processes: dict[int, psutil.Process] = {}
+        self._looks: dict[int, tuple[float, dict[str, Any]]] = {}
 
     def take(self, standing: Standing, handles: Mapping[int, Handle], now: float) -> dict[str, Any]:
-        """Return the snapshot; `now` is the loop's clock. Costs two reads of /proc a worker."""
+        """Return the snapshot; `now` is the loop's clock. Costs two reads of /proc a worker,
+        once a second at most.
+        """
         pids = {handle.pid for handle in handles.values()}
         self._processes = {pid: p for pid, p in self._processes.items() if pid in pids}
+        self._looks = {pid: look for pid, look in self._looks.items() if pid in pids}
         return {
             "host": self._host,
             "pid": os.getpid(),
@@ -50,7 +57,7 @@ class Snapshots:
             "state": handle.state.value,
             "pid": handle.pid,
             "runs": handle.runs_done,
-            **self._use(handle.pid),
+            **self._use(handle.pid, now),
         }
         if (run := handle.run) is not None:
             progress = run.progress
@@ -68,9 +75,16 @@ class Snapshots:
             }
         return facts
 
-    def _use(self, pid: int | None) -> dict[str, Any]:
+    def _use(self, pid: int | None, now: float) -> dict[str, Any]:
         if pid is None:
             return {"cpu_percent": 0.0, "rss_bytes": 0}
+        looked_at, facts = self._looks.get(pid, (now - LOOK_EVERY_S, {}))
+        if now - looked_at >= LOOK_EVERY_S:
+            facts = self._look(pid)
+            self._looks[pid] = (now, facts)
+        return facts
+
+    def _look(self, pid: int) -> dict[str, Any]:
         try:
             process = self._processes.setdefault(pid, psutil.Process(pid))
             return {"cpu_percent": process.cpu_percent(), "rss_bytes": process.memory_info().rss}

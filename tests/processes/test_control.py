@@ -279,6 +279,7 @@ def test_a_run_that_waits_for_its_worker_is_cancelled_without_one(start_supervis
     supervisor = start_supervisor(CREWPOOL_WORKERS=1).wait_idle(1)
     supervisor.zygote().send_signal(signal.SIGSTOP)
     supervisor.workers()[0].kill()
+    wait_until(lambda: supervisor.log_lines("worker_died"))
     run = world.publish(plugin="sleeps")
     wait_until(world.pending)
 

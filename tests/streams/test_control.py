@@ -12,10 +12,12 @@ from supervisor.log import Log
 from supervisor.streams import asking, connection
 from supervisor.streams import control as control_module
 from supervisor.streams.control import Control
+from supervisor.streams.keys import Keys
 from supervisor.streams.link import Link
 from supervisor.streams.messages import Order, new_reply_stream
 from supervisor.streams.queue import Queue
 from tests.streams.conftest import KEYS, LIMITS
+from tests.support.clusters import Cluster
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, keeps_true
 
@@ -30,10 +32,10 @@ REPLIES = "crewpool:messages:reply:0123456789abcdef"
 class Ear:
     """The control channel of one supervisor, with the test in the place of its loop."""
 
-    def __init__(self, url, host=HOST):
+    def __init__(self, url, host=HOST, keys=KEYS):
         log = Log()
         self.link = Link(time.monotonic, lambda: None, log)
-        self.queue = Queue(url, KEYS, LIMITS)
+        self.queue = Queue(url, keys, LIMITS)
         self.control = Control(self.queue, url, self.link, host, lambda: None, log)
         self.orders = []
         self._tasks = []
@@ -361,6 +363,27 @@ async def test_an_order_reaches_those_it_is_for_and_their_replies_come_back(url,
         ]
         assert three.heard() == []
         assert server.client.ttl("crewpool:messages:vm-1") > 86_000
+
+
+async def test_on_a_cluster_all_of_it_goes_to_the_node_that_has_our_names(tmp_path):
+    names = ("{cortex}:tasks:normal", "{cortex}:results", "{cortex}:tasks:dlq", "in", "out")
+    keys = Keys(*names, messages="{cortex}:messages")
+    cluster = Cluster(tmp_path).start()
+    try:
+        async with Ear(cluster.url, "vm-1", keys) as ear:
+
+            async def obey():
+                (order,) = await eventually(ear.heard)
+                ear.control.answer(order, ok=True, text="done", facts={})
+
+            work = asyncio.ensure_future(obey())
+            (heard,) = await asking.ask(ear.queue, cluster.url, ["vm-1"], Order("ping", 0), 5)
+            await work
+            await ear.control.leave()
+
+        assert heard.reply.text == "done"
+    finally:
+        cluster.stop()
 
 
 async def test_who_does_not_answer_is_told_when_the_time_is_over(url, ear):
