@@ -35,6 +35,7 @@ from supervisor.streams.sweeps import forget
 from supervisor.streams.wire import Entry, Result
 
 TRIMMED = "trimmed"
+NO_ENTRY = "0-0"
 GONE = "The request was removed from its stream before it ended, and cannot be started again"
 RETRY_S = 0.5
 """Between two tries of a command that Redis refused, for example for want of memory."""
@@ -163,7 +164,9 @@ class Broker:
             try:
                 nothing = await self._take_for_all()
                 if nothing is not None and self._wanted:
-                    await self._wait_for_entry(nothing)
+                    # A server that is gone may leave us blocked there, until long after the
+                    # others have found the one that took its place.
+                    await self.link.while_up(self._wait_for_entry(nothing))
             except RedisAway as error:
                 await self._away(error)
             except RedisError as error:
@@ -196,6 +199,10 @@ class Broker:
             for passed in answer.passed:
                 self.tell(passed)
                 self.link.stir()
+                if passed.kind == CANCELLED:
+                    # It has its result; unless the mark outlived it, and this is a new life.
+                    gone = Lease(self._queue.keys.requests, NO_ENTRY, consumer, is_fenced=False)
+                    await self.end(gone, cancelled(passed.run_id))
             got = answer.got
             if isinstance(got, Nothing):
                 return got

@@ -193,7 +193,12 @@ class Keeper:
             await self._answer(page.trimmed)
         for entry in page.entries:
             ending = self._sweeper.judge(entry)
-            how = await self._broker.end(Lease.of(entry, self._sweeper.consumer), ending)
+            try:
+                how = await self._broker.end(Lease.of(entry, self._sweeper.consumer), ending)
+            except RedisError as error:
+                # The others of the page first; this one lapses once more.
+                self._link.note_refused("reclaim", error)
+                continue
             self.reclaimed += 1
             self._log.warning(
                 "run_reclaimed", run=ending.run_id, entry=entry.id, owner=entry.owner, how=how
@@ -224,6 +229,9 @@ class Keeper:
             if is_in_work:
                 continue
             ending = Finish(Result(lost.run_id, "failed", error=GONE), "lost")
-            lease = Lease(lost.stream, lost.id, self._sweeper.consumer, is_fenced=False)
+            unique = await sweeps.unique_of(self._queue, lost.run_id)
+            lease = Lease(
+                lost.stream, lost.id, self._sweeper.consumer, is_fenced=False, unique=unique
+            )
             how = await self._broker.end(lease, ending)
             self._broker.tell(Passed("gone", lost.run_id, lost.plugin, how))

@@ -90,3 +90,9 @@ async def tidy(queue: Queue) -> tuple[int, list[Lost]]:
     words = [queue.keys.group, ms(limits.retention_s), ms(limits.dead_letters_ttl_s)]
     answer = await queue.call("tidy", (queue.keys.dead_letters,), [*words, ms(marks_s)])
     return int(answer[0]), [Lost(*facts) for facts in answer[1]]
+
+
+async def unique_of(queue: Queue, run_id: str) -> str:
+    """Return the digest that a run alone may have, from its record; "" for most."""
+    async with answering(queue.client):
+        return str(decoded(await queue.client.hget(queue.keys.record(run_id), "unique")) or "")

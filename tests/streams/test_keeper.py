@@ -124,7 +124,8 @@ async def test_a_lapsed_run_behind_hundreds_of_living_ones_is_found(url, world):
     world.age(REQUESTS, "dead.s0", last)
     async with Host(url, rhythm=Rhythm(20, 5, 0.1)) as host:
         # Not after a whole lease: by then the living ones would have lapsed too.
-        host.keeper._may_sweep_at = 0.0
+        host.keeper._may_reclaim_at = host.keeper._sweep_at = 0.0
+        host.link.stir()
         await eventually(lambda: host.keeper.reclaimed)
 
     assert host.keeper.reclaimed == 1

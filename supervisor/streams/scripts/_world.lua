@@ -48,9 +48,12 @@ local function ring()
   redis.call('XADD', BELL, 'MAXLEN', 1, '*', 'ring', 1)
 end
 
--- Entries without a readable run id are held under their place.
+local NO_RUN = '\0'
+
+-- Entries without a readable run id are held under their place, behind a character that
+-- no run id has.
 local function holding_field(run, stream, id)
-  return run ~= '' and run or '?' .. stream .. ' ' .. id
+  return run ~= '' and run or NO_RUN .. stream .. ' ' .. id
 end
 
 local function leave_room(plugin)
@@ -76,7 +79,7 @@ end
 -- Where an entry is held. Under its run, mostly; who ends it may have read none in what is
 -- no JSON, or another one. Then all that is in hand is looked through, which is little.
 local function held_as(run, stream, id)
-  for _, field in ipairs({ holding_field(run, stream, id), '?' .. stream .. ' ' .. id }) do
+  for _, field in ipairs({ holding_field(run, stream, id), holding_field('', stream, id) }) do
     local held = redis.call('HGET', HOLDING, field)
     local facts = held and cjson.decode(held)
     if facts and facts.stream == stream and facts.id == id then
@@ -127,15 +130,24 @@ local function queued_from(stream, id)
   end
 end
 
--- Add a run to the end of a request stream, and remember that it is ours to answer for
--- until somebody takes it.
+-- Add a run to the end of its request stream, and remember that it is ours to answer for
+-- until somebody takes it. A stream that somebody gave the last possible id takes no entry
+-- any more: another one does then, or all that is delayed would be stuck behind this one.
+-- Returns the id and the stream, or nil and the error when none takes it.
 local function enqueue(level, fields, run)
-  local stream = STREAMS[level + 1]
-  local id = redis.call('XADD', stream, '*', unpack(fields))
-  if run ~= '' then
-    redis.call('ZADD', QUEUED, queued_from(stream, id), stream .. ' ' .. id .. ' ' .. run)
+  local refusal
+  for _, number in ipairs({ level + 1, 3, 2, 1, 4 }) do
+    local stream = STREAMS[number]
+    local id = redis.pcall('XADD', stream, '*', unpack(fields))
+    if type(id) == 'string' then
+      if run ~= '' then
+        redis.call('ZADD', QUEUED, queued_from(stream, id), stream .. ' ' .. id .. ' ' .. run)
+      end
+      return id, stream
+    end
+    refusal = id
   end
-  return id
+  return nil, refusal
 end
 
 -- Forget that a run was queued.

@@ -37,8 +37,11 @@ else
     redis.call('ZADD', DELAYED, now + delay_ms, run)
     ring()
   else
-    local new_id = enqueue(level, fields, run)
-    redis.pcall('HSET', KEYS[21], 'entry_id', new_id, 'stream', STREAMS[level + 1])
+    local new_id, new_stream = enqueue(level, fields, run)
+    if not new_id then
+      return new_stream  -- the error; nothing was done
+    end
+    redis.pcall('HSET', KEYS[21], 'entry_id', new_id, 'stream', new_stream)
   end
 end
 redis.call('XACK', stream, group, id)

@@ -68,8 +68,9 @@ if letter ~= '' then
   -- letter goes in the same step, so that a repeat of this call adds nothing.
   redis.call('XDEL', KEYS[23], letter)
   redis.call('DEL', KEYS[20], KEYS[21])
-  redis.call('ZREM', CANCELLED, run)
 end
+-- A mark of an earlier life: this one was not cancelled.
+redis.call('ZREM', CANCELLED, run)
 local what, detail
 local record = { 'state', 'pending', 'stream', stream }
 if due > now then
@@ -79,7 +80,12 @@ if due > now then
   what, detail = 'delayed', string.format('%.0f', due)
   record = { 'state', 'delayed', 'stream', stream, 'due_at', string.format('%.3f', due / 1000) }
 else
-  what, detail = 'published', enqueue(level, fields, run)
+  what = 'published'
+  detail, stream = enqueue(level, fields, run)
+  if not detail then
+    return stream
+  end
+  record[4] = stream
   record[#record + 1] = 'entry_id'
   record[#record + 1] = detail
 end

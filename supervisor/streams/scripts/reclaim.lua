@@ -25,7 +25,7 @@ local function tell_trimmed(stream, id)
   for i = 1, #fields, 2 do
     local facts = cjson.decode(fields[i + 1])
     if facts.stream == stream and facts.id == id then
-      local run = string.sub(fields[i], 1, 1) == '?' and '' or fields[i]
+      local run = string.sub(fields[i], 1, 1) == NO_RUN and '' or fields[i]
       trimmed[#trimmed + 1] = { stream, id, run, facts.plugin, facts.consumer }
       return
     end

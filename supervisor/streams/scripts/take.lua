@@ -26,6 +26,7 @@ local cap, excerpt, ageing_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(A
 local limits_of = cjson.decode(ARGV[6])
 local MOST_STEPS = 100
 local MOST_DUE = 100
+local PUT_OFF_MS = 60000
 local now = now_ms()
 local events, wake_at = {}, nil
 
@@ -98,13 +99,15 @@ end
 local function promote_due()
   for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, MOST_DUE)) do
     local packed = redis.call('HGET', WAITING, run)
-    if packed then
-      local waiting = cmsgpack.unpack(packed)
-      enqueue(waiting.level, waiting.fields, run)
+    local waiting = packed and cmsgpack.unpack(packed)
+    if waiting and enqueue(waiting.level, waiting.fields, run) then
+      redis.call('ZREM', DELAYED, run)
+      redis.call('HDEL', WAITING, run)
+      tell('due', run, '', '')
+    else
+      -- No stream takes it, or somebody deleted what it consists of: tidy.lua answers then.
+      redis.call('ZADD', DELAYED, now + PUT_OFF_MS, run)
     end
-    redis.call('ZREM', DELAYED, run)
-    redis.call('HDEL', WAITING, run)
-    tell('due', run, '', '')
   end
   local next_one = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
   if #next_one > 0 then

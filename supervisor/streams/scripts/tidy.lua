@@ -79,7 +79,7 @@ local function find_let_go()
   for i = 1, #some, 2 do
     local facts = cjson.decode(some[i + 1])
     if #lost < MOST and not owner_of(facts.stream, group, facts.id) then
-      if string.sub(some[i], 1, 1) == '?' then
+      if string.sub(some[i], 1, 1) == NO_RUN then
         release('', facts.stream, facts.id)
       else
         lost[#lost + 1] = { facts.stream, facts.id, some[i], facts.plugin, facts.consumer }
@@ -135,8 +135,9 @@ local function mend_waiting()
   for _, run in ipairs(redis.call('HKEYS', WAITING)) do
     if not known[run] then
       local waiting = cmsgpack.unpack(redis.call('HGET', WAITING, run))
-      enqueue(waiting.level, waiting.fields, run)
-      redis.call('HDEL', WAITING, run)
+      if enqueue(waiting.level, waiting.fields, run) then
+        redis.call('HDEL', WAITING, run)
+      end
     end
     known[run] = nil
   end
