@@ -18,7 +18,7 @@ def limits_text(catalogue: Catalogue) -> str:
         if limits.max_concurrency is not None:
             facts["c"] = limits.max_concurrency
         if limits.rate is not None:
-            facts |= {"n": limits.rate.starts, "p": int(limits.rate.period_s * 1000)}
+            facts |= {"n": limits.rate.starts, "p": max(1, round(limits.rate.period_s * 1000))}
         if facts:
             limited[name] = facts
     return json.dumps(limited, separators=(",", ":"))

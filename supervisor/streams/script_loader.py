@@ -14,8 +14,15 @@ SHARED = ("_entries.lua", "_world.lua")
 # write, instead of half way through (trap R11).
 SHEBANG = "#!lua\n"
 # But leases must be renewed all the same, or healthy runs are reclaimed when memory is back.
-# XCLAIM of what is pending already needs none.
-WITHOUT_MEMORY = {"renew": "#!lua flags=allow-oom\n"}
+# XCLAIM of what is pending already needs none. What trims makes room. And who looks why
+# nothing goes on shall see it.
+ALLOWED = "#!lua flags=allow-oom\n"
+WITHOUT_MEMORY = {
+    "renew": ALLOWED,
+    "tidy": ALLOWED,
+    "forget": ALLOWED,
+    "locate": "#!lua flags=no-writes\n",
+}
 
 
 @cache
