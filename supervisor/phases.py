@@ -21,6 +21,8 @@ class Phase(IntEnum):
         if request is Ask.DRAIN:
             # A second TERM means that the first was not meant so patiently.
             wanted = Phase.STOPPING if self is Phase.DRAINING else Phase.DRAINING
+        elif request is Ask.LEAVE:
+            wanted = Phase.DRAINING
         elif request is Ask.STOP:
             wanted = Phase.STOPPING
         else:
@@ -34,9 +36,14 @@ class Phase(IntEnum):
 
 
 class Ask(Enum):
-    """What the loop can be asked for from outside."""
+    """What the loop can be asked for from outside.
+
+    LEAVE is a drain that no second one hurries: messages may be sent again because the reply
+    was lost.
+    """
 
     DRAIN = "drain"
+    LEAVE = "leave"
     STOP = "stop"
     STACKS = "stacks"
     RELOAD = "reload"

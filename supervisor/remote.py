@@ -82,11 +82,10 @@ class Remote:
         return f"{before} slots before, {order.workers} now"
 
     def _drain(self, order: Order) -> str:
-        # Whoever asks twice may have missed the reply; that is no second TERM.
         if self._standing.phase.is_leaving:
             return f"is {self._standing.word} already"
         self._log(order)
-        self._parts.signals.ask(Ask.DRAIN)
+        self._parts.signals.ask(Ask.LEAVE)
         return f"drains, {len(self._parts.ledger.in_hand)} runs in hand"
 
     def _reload(self, order: Order) -> str:

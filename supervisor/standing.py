@@ -18,6 +18,7 @@ class Standing:
         self.paused_because = ""
         self._drain_s = drain_s
         self._drain_until: float | None = None
+        self._was_told_to_leave = False
 
     @property
     def word(self) -> str:
@@ -59,6 +60,11 @@ class Standing:
 
     def ask(self, ask: Ask, now: float) -> bool:
         """Go on as somebody asked; True when we begin to leave with it."""
+        if ask is Ask.DRAIN and self._was_told_to_leave:
+            # After a message, the first TERM is no second one: orchestrators send it always.
+            ask, self._was_told_to_leave = Ask.LEAVE, False
+        elif ask is Ask.LEAVE and not self.phase.is_leaving:
+            self._was_told_to_leave = True
         before, self.phase = self.phase, self.phase.after(ask)
         begins = self.phase.is_leaving and not before.is_leaving
         if begins:

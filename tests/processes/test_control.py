@@ -96,12 +96,24 @@ def test_drain_lets_crews_finish_however_often_it_is_told(supervisor, world, tel
     wait_until(lambda: supervisor.busy("sleeps"))
 
     assert tell(supervisor, "drain")["text"] == "drains, 1 runs in hand"
-    wait_until(lambda: supervisor.log_lines("asked", ask="drain"))
+    wait_until(lambda: supervisor.log_lines("asked", ask="leave"))
     assert tell(supervisor, "drain")["text"] == "is draining already"
     refused = tell(supervisor, "resume")
 
     assert (refused["ok"], refused["text"]) == ("0", "it is draining")
     assert supervisor.wait_exit() == 0
+    assert world.result(run)["status"] == "completed"
+
+
+def test_term_after_drain_lets_crews_finish_too(supervisor, world, tell):
+    """As when a container's preStop hook drains, and its TERM follows."""
+    run = world.publish(plugin="sleeps", settings={"seconds": 1})
+    wait_until(lambda: supervisor.busy("sleeps"))
+    tell(supervisor, "drain")
+    wait_until(lambda: supervisor.log_lines("asked", ask="leave"))
+
+    assert supervisor.stop() == 0
+
     assert world.result(run)["status"] == "completed"
 
 

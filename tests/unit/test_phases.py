@@ -16,6 +16,8 @@ STAYING = (Ask.STACKS, Ask.RELOAD, Ask.MORE, Ask.LESS, Ask.SNAPSHOT)
         (Phase.STARTING, Ask.DRAIN, Phase.DRAINING),
         (Phase.DRAINING, Ask.DRAIN, Phase.STOPPING),
         (Phase.STOPPING, Ask.DRAIN, Phase.STOPPING),
+        (Phase.RUNNING, Ask.LEAVE, Phase.DRAINING),
+        (Phase.DRAINING, Ask.LEAVE, Phase.DRAINING),
         (Phase.RUNNING, Ask.STOP, Phase.STOPPING),
         (Phase.DRAINING, Ask.STOP, Phase.STOPPING),
         (Phase.STOPPED, Ask.STOP, Phase.STOPPED),

@@ -51,6 +51,27 @@ def test_leaving_begins_once_and_a_drain_has_an_alarm(standing):
     assert (standing.pool_size, standing.drain_alarm) == (0, None)
 
 
+def test_after_a_message_the_first_term_hurries_nobody_and_the_second_does(standing):
+    assert standing.ask(Ask.LEAVE, now=100)
+    assert not standing.ask(Ask.LEAVE, now=110)
+    assert not standing.ask(Ask.DRAIN, now=120)
+    assert (standing.phase, standing.drain_alarm) == (Phase.DRAINING, 130)
+
+    standing.ask(Ask.DRAIN, now=125)
+
+    assert standing.phase is Phase.STOPPING
+
+
+def test_a_message_after_a_term_changes_nothing(standing):
+    standing.ask(Ask.DRAIN, now=100)
+    standing.ask(Ask.LEAVE, now=110)
+    assert (standing.phase, standing.drain_alarm) == (Phase.DRAINING, 130)
+
+    standing.ask(Ask.DRAIN, now=120)
+
+    assert standing.phase is Phase.STOPPING
+
+
 @pytest.mark.parametrize(("asked", "got"), [(-1, 0), (0, 0), (512, 512), (513, 512)])
 def test_a_size_stays_within_its_bounds(standing, asked, got):
     standing.resize(asked)
