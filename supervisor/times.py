@@ -3,6 +3,7 @@
 For commands and for what they explain.
 """
 
+import math
 import re
 from datetime import datetime
 
@@ -55,7 +56,7 @@ def told(length_s: float) -> str:
     >>> told(4.25), told(75), told(7300), told(200000)
     ('4s', '1m 15s', '2h 1m', '2d 7h')
     """
-    whole = max(0, int(length_s))
+    whole = max(0, int(length_s)) if math.isfinite(length_s) else 0
     for big, length, small, part in _STEPS:
         if whole >= length:
             return f"{whole // length}{big} {whole % length // part}{small}"

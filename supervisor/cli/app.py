@@ -24,6 +24,7 @@ COMMANDS = {
     "submit": "Ask for a run of a plugin, and wait for it.",
     "cancel": "Cancel a run, wherever it is.",
     "runs": "Look at runs: which there are, and all about one.",
+    "explain": "Say where a run is, what blocks it, what comes next.",
     "dlq": "Look at the dead letters, replay or purge them.",
     "workers": "Show what each worker is doing.",
     "hosts": "Show all supervisors, and which are alive.",

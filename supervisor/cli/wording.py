@@ -3,6 +3,7 @@
 Pure functions over run records (texts) and snapshots (numbers), which share their keys.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -41,9 +42,10 @@ def running_s(facts: Mapping[str, Any]) -> float:
 def number(facts: Mapping[str, Any], key: str) -> float:
     """Return a figure of a record, 0 when it is not there or is none."""
     try:
-        return float(facts.get(key) or 0)
+        value = float(facts.get(key) or 0)
     except (TypeError, ValueError):
         return 0.0
+    return value if math.isfinite(value) else 0.0
 
 
 def line(facts: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ the stream of messages to all.
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,14 @@ class PluginState:
     crashes: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class PluginLoad:
+    """How many runs of a plugin are in hand, and how many are parked."""
+
+    in_hand: int = 0
+    parked: int = 0
+
+
 async def cancel(queue: Queue, run_id: str) -> Cancelled:
     """Cancel a run wherever it is; look through the streams when nothing is noted of it.
 
@@ -75,7 +83,20 @@ async def plugin_states(queue: Queue) -> dict[str, PluginState]:
     """Return what is known against plugins."""
     async with looking(queue.client, f"HGETALL {queue.keys.plugins}"):
         texts = decoded(await queue.client.hgetall(queue.keys.plugins))
-    return {name: _state(json.loads(text)) for name, text in texts.items()}
+    return {name: state_of(json.loads(text)) for name, text in texts.items()}
+
+
+async def plugin_loads(queue: Queue) -> dict[str, PluginLoad]:
+    """Return how many runs of plugins are on, for those that have any."""
+    counts = []
+    for key in (queue.keys.running, queue.keys.parked_plugins):
+        async with looking(queue.client, f"HGETALL {key}"):
+            counts.append(decoded(await queue.client.hgetall(key)))
+    in_hand, parked = counts
+    return {
+        name: PluginLoad(int(in_hand.get(name, 0)), int(parked.get(name, 0)))
+        for name in {*in_hand, *parked}
+    }
 
 
 async def _cancel(queue: Queue, run_id: str, stream: str, entry_id: str) -> Cancelled:
@@ -133,7 +154,8 @@ async def _last_delivered(queue: Queue, stream: str) -> str | None:
     return str(next(ours, {"last-delivered-id": "0-0"})["last-delivered-id"])
 
 
-def _state(facts: dict[str, Any]) -> PluginState:
+def state_of(facts: Mapping[str, Any]) -> PluginState:
+    """Return a plugin's state as the scripts keep it."""
     crashes = facts.get("crashes") or []
     return PluginState(
         state=facts.get("state", ""),

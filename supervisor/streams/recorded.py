@@ -1,6 +1,7 @@
 """The run records of many runs, and what they say of attempts: for commands, never for the loop."""
 
 import json
+import math
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ def _attempt(number: int, facts: dict[str, Any]) -> Attempt:
 
 def _number(value: Any) -> float:
     try:
-        return float(value or 0)
+        number = float(value or 0)
     except (TypeError, ValueError):
         return 0.0
+    return number if math.isfinite(number) else 0.0

@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 SHARED = ("_entries.lua", "_world.lua")
+MORE = {"take": ("_limits.lua",)}
 # The shebang makes Redis refuse the whole script when memory is short, before its first
 # write, instead of half way through (trap R11).
 SHEBANG = "#!lua\n"
@@ -29,7 +30,8 @@ WITHOUT_MEMORY = {
 def source_of(name: str) -> str:
     """Return the text of a script as it is sent to the server."""
     folder = files("supervisor.streams") / "scripts"
-    parts = [(folder / file).read_text("utf-8") for file in (*SHARED, f"{name}.lua")]
+    files_of = (*SHARED, *MORE.get(name, ()), f"{name}.lua")
+    parts = [(folder / file).read_text("utf-8") for file in files_of]
     return WITHOUT_MEMORY.get(name, SHEBANG) + "\n".join(parts)
 
 
