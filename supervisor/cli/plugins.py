@@ -1,20 +1,30 @@
-"""`crewpool plugins list`: what can be run here and what is broken; none of it is imported."""
+"""`crewpool plugins`: what can be run here, what is broken, what is paused; nothing is imported."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
+from rich.table import Table
 
-from supervisor.cli import failures, render
-from supervisor.cli.options import AsJson
+from supervisor.cli import failures, pausing, render
+from supervisor.cli.options import AsJson, with_queue
 from supervisor.cli.preflight import plugin_dir_trouble
 from supervisor.configuration import load
-from supervisor.errors import SettingsWrong
+from supervisor.errors import RedisAway, SettingsWrong
 from supervisor.settings import Settings
+from supervisor.streams.inspect import Refused
+from supervisor.streams.orders import PluginLoad, PluginState, plugin_loads, plugin_states
+from supervisor.streams.queue import Queue
+from supervisor.times import clock
 from worker.plugins import Catalogue, Plugin, discover
 
 HELP = """List the plugins of the plugin folder (PLUGIN_DIR, default: ./plugins).
 
-Their files are read; none of their code is imported (crewpool doctor does that).
+Their files are read; none of their code is imported (crewpool doctor does that). Where Redis
+answers, the list shows what holds for all hosts: whether a plugin runs, is paused, in
+quarantine after crashes or probing with one run, and how many of its runs are in hand and
+parked.
 
 \b
 Examples:
@@ -25,35 +35,69 @@ Exit codes:
   0  all can be used
   1  at least one is broken
 """
+RUNNING = "running"
 
 app = typer.Typer(
-    help="Look at the plugins.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+    help="Look at the plugins, pause and resume them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
+app.command("pause", help=pausing.PAUSE, short_help="Start no runs of one, on all hosts.")(
+    pausing.pause
+)
+app.command("resume", help=pausing.RESUME, short_help="Let its runs start again.")(pausing.resume)
 
 
-@app.callback()
-def _group() -> None:
-    """Be a group of one, so that others can join."""
+@dataclass(frozen=True)
+class Seen:
+    """What Redis knows of plugins; `trouble` says why that is nothing."""
+
+    states: Mapping[str, PluginState] = field(default_factory=dict)
+    loads: Mapping[str, PluginLoad] = field(default_factory=dict)
+    trouble: str = ""
+
+    def state(self, name: str) -> str:
+        """Return the word for its state."""
+        return self.states.get(name, PluginState()).state or RUNNING
 
 
-@app.command("list", help=HELP, short_help="List them with their settings.")
+@app.command("list", help=HELP, short_help="List them with their settings and states.")
 def list_plugins(*, as_json: AsJson = False) -> None:
     """List them."""
     settings = load()
     if trouble := plugin_dir_trouble(settings):
         raise SettingsWrong([str(trouble)])
     found = discover(settings.plugin_dir)
+    seen = _seen(settings)
     if as_json:
         render.answer_json(
             {
                 "plugin_dir": str(settings.plugin_dir.resolve()),
-                "plugins": [_as_data(plugin, settings) for plugin in found.plugins.values()],
+                "plugins": [
+                    {**_as_data(plugin, settings), **_live_data(plugin.name, seen)}
+                    for plugin in found.plugins.values()
+                ],
                 "broken": dict(found.broken),
             }
         )
     else:
-        _show(found, settings)
+        _show(found, settings, seen)
+    if seen.trouble:
+        render.talk(f"Their states are not known: {seen.trouble}")
     raise typer.Exit(failures.FAILED if found.broken else 0)
+
+
+async def _ask(queue: Queue) -> Seen:
+    return Seen(await plugin_states(queue), await plugin_loads(queue))
+
+
+def _seen(settings: Settings) -> Seen:
+    """Ask Redis; without it the list is what stands in the folder."""
+    try:
+        return with_queue(_ask, settings)
+    except (RedisAway, Refused, SettingsWrong) as error:
+        return Seen(trouble=str(error))
 
 
 def _as_data(plugin: Plugin, settings: Settings) -> dict[str, Any]:
@@ -69,25 +113,66 @@ def _as_data(plugin: Plugin, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _show(found: Catalogue, settings: Settings) -> None:
+def _live_data(name: str, seen: Seen) -> dict[str, Any]:
+    """Return what Redis knows of one, None where nobody could be asked."""
+    state, count = seen.states.get(name, PluginState()), seen.loads.get(name, PluginLoad())
+    facts = {
+        "state": seen.state(name),
+        "since": state.since,
+        "until": state.until,
+        "by": state.by or None,
+        "reason": state.reason or None,
+        "crashes": len(state.crashes),
+        "runs_in_hand": count.in_hand,
+        "runs_parked": count.parked,
+    }
+    return dict.fromkeys(facts) if seen.trouble else facts
+
+
+def _show(found: Catalogue, settings: Settings, seen: Seen) -> None:
     if not found.plugins and not found.broken:
         render.talk(f"No plugin stands in {settings.plugin_dir.resolve()}.")
     if found.plugins:
-        table = render.table(
-            *("NAME", "VERSION", "TIMEOUT", "SETTINGS", "DESCRIPTION"),
-            right=("TIMEOUT",),
-            fold=("SETTINGS", "DESCRIPTION"),
-        )
-        for plugin in found.plugins.values():
-            facts = _as_data(plugin, settings)
-            keys = [f"{k} (required)" if k in facts["required"] else k for k in facts["settings"]]
-            table.add_row(
-                facts["name"],
-                render.clean(facts["version"]),
-                f"{facts['timeout_s']:g}s",
-                render.clean(", ".join(keys)),
-                render.clean(facts["description"]),
-            )
-        render.show(table)
+        render.show(_table(found, settings, seen))
     for name, reason in found.broken.items():
         render.talk(f"{name} is broken: {reason}", "red")
+    for name, state in seen.states.items():
+        if state.state and name in found.plugins:
+            render.talk(f"{name} is {_told(state)}", "yellow")
+        elif state.state:
+            render.talk(f"{name} is {_told(state)}, and does not stand in this folder", "yellow")
+
+
+def _table(found: Catalogue, settings: Settings, seen: Seen) -> Table:
+    live = () if seen.trouble else ("STATE", "RUNS", "PARKED")
+    table = render.table(
+        *("NAME", "VERSION", *live, "TIMEOUT", "SETTINGS", "DESCRIPTION"),
+        right=("TIMEOUT", "RUNS", "PARKED"),
+        fold=("SETTINGS", "DESCRIPTION"),
+    )
+    for plugin in found.plugins.values():
+        facts = _as_data(plugin, settings)
+        keys = [f"{k} (required)" if k in facts["required"] else k for k in facts["settings"]]
+        count = seen.loads.get(plugin.name, PluginLoad())
+        cells = (seen.state(plugin.name), str(count.in_hand), str(count.parked)) if live else ()
+        table.add_row(
+            facts["name"],
+            render.clean(facts["version"]),
+            *(render.clean(cell) for cell in cells),
+            f"{facts['timeout_s']:g}s",
+            render.clean(", ".join(keys)),
+            render.clean(facts["description"]),
+        )
+    return table
+
+
+def _told(state: PluginState) -> str:
+    """Say all about a state that is not the usual one."""
+    parts = [state.state]
+    parts += [f"by {state.by}"] if state.by else []
+    parts += [f"since {clock(state.since)}"] if state.since else []
+    parts += [f"until {clock(state.until)}"] if state.until else []
+    parts += [f"with run {state.probe}"] if state.probe else []
+    crashes = len(state.crashes)
+    parts += [f"after {crashes} crash{'es' if crashes > 1 else ''}"] if crashes else []
+    return " ".join(parts) + (f": {state.reason}" if state.reason else "")
