@@ -16,7 +16,7 @@ from supervisor.cli.options import AsJson, with_queue
 from supervisor.configuration import load
 from supervisor.streams import inspect
 from supervisor.streams.queue import Queue
-from supervisor.streams.recorded import Attempt, Recorded, attempts_of, recorded
+from supervisor.streams.recorded import Attempt, Recorded, attempts_of, recorded, records_of
 from supervisor.times import clock, told
 
 LIST = """List the runs that have a record, the last changed first.
@@ -121,7 +121,8 @@ def show(
 async def _record_and_result(
     queue: Queue, run_id: str
 ) -> tuple[dict[str, str], dict[str, Any] | None]:
-    return await inspect.record(queue, run_id), await inspect.find_result(queue, run_id)
+    (record,) = await records_of(queue, [run_id])
+    return record, await inspect.find_result(queue, run_id)
 
 
 def _as_data(run: Recorded) -> dict[str, Any]:

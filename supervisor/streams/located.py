@@ -11,8 +11,8 @@ from typing import Any
 from supervisor.streams.inspect import looking
 from supervisor.streams.orders import PluginState, entries_of, state_of
 from supervisor.streams.queue import Queue
+from supervisor.streams.recorded import ENDED
 
-ENDED = ("completed", "failed")
 MOST_ENTRIES = 1000
 MOST_BYTES = 4 * 2**20
 

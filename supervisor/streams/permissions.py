@@ -69,6 +69,7 @@ def harmless(keys: Keys) -> list[tuple[str | int, ...]]:
         ("HMGET", probe, "probe"),
         ("HGETALL", probe),
         ("HKEYS", probe),
+        ("HVALS", probe),
         ("HLEN", probe),
         ("HEXISTS", probe, "probe"),
         ("HRANDFIELD", probe),

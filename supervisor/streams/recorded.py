@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from supervisor.streams.queue import Queue
 from supervisor.streams.script_loader import decoded
 
 PAGE = 50
+ENDED = ("completed", "failed")
 _ATTEMPT = re.compile(r"attempt_(\d{1,4})", re.ASCII)
 
 
@@ -53,11 +54,7 @@ async def recorded(queue: Queue, state: str = "", plugin: str = "") -> AsyncIter
                     num=PAGE,
                 )
             )
-        async with looking(client, "HGETALL"):
-            pipeline = client.pipeline(transaction=False)
-            for run_id, _ in page:
-                pipeline.hgetall(queue.keys.record(run_id))
-            records = decoded(await pipeline.execute()) if page else []
+        records = await records_of(queue, [run_id for run_id, _ in page])
         for (run_id, at), facts in zip(page, records, strict=True):
             fits = (not state or facts.get("state") == state) and (
                 not plugin or facts.get("plugin") == plugin
@@ -68,6 +65,34 @@ async def recorded(queue: Queue, state: str = "", plugin: str = "") -> AsyncIter
         if len(page) < PAGE:
             return
         offset += PAGE
+
+
+async def records_of(queue: Queue, run_ids: Sequence[str]) -> list[dict[str, str]]:
+    """Return the records of runs, {} for those without, each with its state put right.
+
+    A supervisor that parks a run notes it a moment later, when another one may have started
+    and even ended it: what is in hand runs, and what has its result has ended.
+    """
+    if not run_ids:
+        return []
+    keys = queue.keys
+    async with looking(queue.client, "HGETALL"):
+        pipeline = queue.client.pipeline(transaction=False)
+        for run_id in run_ids:
+            pipeline.hgetall(keys.record(run_id))
+            pipeline.hexists(keys.holding, run_id)
+            pipeline.exists(keys.done(run_id))
+        answers = decoded(await pipeline.execute())
+    triples = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+    return [_put_right(facts, is_held, has_ended) for facts, is_held, has_ended in triples]
+
+
+def _put_right(facts: dict[str, str], is_held: Any, has_ended: Any) -> dict[str, str]:
+    if not facts or facts.get("state") in ENDED:
+        return facts
+    if has_ended:
+        return {**facts, "state": "completed" if facts.get("cause") == "completed" else "failed"}
+    return {**facts, "state": "running"} if is_held else facts
 
 
 def attempts_of(record: Mapping[str, str]) -> list[Attempt]:

@@ -77,6 +77,30 @@ def test_a_running_one_of_another_program_is_listed(crewpool, redis_server, worl
     assert (run["run_id"], run["state"], run["plugin"]) == ("r-on", "running", "sleeps")
 
 
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({}, "parked"),
+        ({"held": True}, "running"),
+        ({"done": True, "cause": "completed"}, "completed"),
+        ({"done": True, "cause": "crash", "held": True}, "failed"),
+    ],
+)
+def test_a_state_that_was_noted_late_is_put_right(crewpool, redis_server, world, more, state):
+    add_record(world, "r-1", 1, state="parked", cause=more.get("cause", ""))
+    if "held" in more:
+        world.client.hset("crewpool:holding", "r-1", "{}")
+    if "done" in more:
+        world.client.set("crewpool:done:r-1", "1-1")
+    url = redis_server.url
+
+    listed = crewpool("runs", "list", "--state", state, "--json", REDIS_URL=url)
+    shown = crewpool("runs", "show", "r-1", "--json", REDIS_URL=url)
+
+    assert [run["state"] for run in json.loads(listed.stdout)] == [state]
+    assert json.loads(shown.stdout)["record"]["state"] == state
+
+
 def test_a_result_outlives_the_record_and_the_other_way_round(crewpool, redis_server, world):
     result = {"plugin_run_id": "r-1", "status": "failed", "output": "", "error": "no luck"}
     world.client.xadd("plugin:results", {"payload": json.dumps(result)})
