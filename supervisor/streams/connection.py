@@ -34,10 +34,10 @@ ANSWER_TIMEOUT_S = 5.0
 BLOCK_S = 10.0
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
 # This node is not, or not yet, the one to talk to. MOVED is an AskError.
-_NOT_HERE = ("UNBLOCKED", "NOREPLICAS")
-"""A primary became a replica while we were blocked there; or lost all of its replicas, maybe
-because one of them is the primary now."""
 _ELSEWHERE = (ReadOnlyError, AskError, TryAgainError, ClusterDownError)
+# Its primary became a replica while a command was blocked there; or it has lost all of its
+# replicas, maybe because one of them is the primary now.
+_NOT_HERE = ("UNBLOCKED", "NOREPLICAS")
 
 
 def connect(url: str, *, blocks_s: float = 0.0, name: str = "crewpool", key: str = "") -> Redis:

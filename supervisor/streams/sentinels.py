@@ -17,7 +17,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004  # redis's own name
 
 from supervisor.streams.seeds import Seeds
 
@@ -100,20 +100,28 @@ class _PrimaryPool(SentinelConnectionPool):
     _ask_again_at = 0.0
 
     async def get_connection(self, *words: Any, **options: Any) -> Any:
-        """Return a connection to the primary, also when the old one lives on and answers.
+        """Return a connection to the primary. Raises ConnectionError when it is another now.
 
-        After a failover by hand Sentinel leaves the old primary alone for ten seconds. What
-        is written to it then is lost (trap R17), so we ask in between.
+        After a failover by hand Sentinel leaves the old primary alone for ten seconds: it
+        answers, and what is written to it is lost (trap R17). So we ask in between. That it
+        is another is an outage, though a short one: what blocks at the old one must end, and
+        leases are renewed first.
         """
         if self.master_address is not None and time.monotonic() >= self._ask_again_at:
-            self._ask_again_at = time.monotonic() + ASK_EVERY_S
-            try:
-                async with asyncio.timeout(ASK_FOR_S):
-                    await self.get_master_address()  # type: ignore[no-untyped-call]  # redis-py
-            except (MasterNotFoundError, TimeoutError):
-                # That no sentinel answers is no reason to leave a primary that does.
-                self._ask_again_at += ASK_AGAIN_S
+            await self._ask_again(self.master_address)
         return await super().get_connection(*words, **options)  # type: ignore[no-untyped-call]  # redis-py
+
+    async def _ask_again(self, before: Any) -> None:
+        self._ask_again_at = time.monotonic() + ASK_EVERY_S
+        try:
+            async with asyncio.timeout(ASK_FOR_S):
+                host, port = await self.get_master_address()  # type: ignore[no-untyped-call]  # redis-py
+        except (MasterNotFoundError, TimeoutError):
+            # That no sentinel answers is no reason to leave a primary that does.
+            self._ask_again_at += ASK_AGAIN_S
+            return
+        if (host, port) != before:
+            raise ConnectionError(f"the primary is {host}:{port} now")
 
     @property
     def where(self) -> str:

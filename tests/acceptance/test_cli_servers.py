@@ -22,18 +22,12 @@ TAGGED = {
 def tls(tmp_path):
     """A server that wants a certificate, the URL, and the variables with our files."""
     authority = Authority(tmp_path / "tls")
-    cert, key = authority.issue("server")
-    ours, our_key = authority.issue("crewpool")
-    files = {"tls_cert_file": cert, "tls_key_file": key, "tls_ca_cert_file": authority.ca_file}
     port = free_port()
-    server = RedisServer.or_skip(tmp_path / "server", appendonly=True, tls_port=port, **files)
-    server.start()
-    yield {
-        "REDIS_URL": f"rediss://{HOST}:{port}/0",
-        "CREWPOOL_REDIS_CA_FILE": authority.ca_file,
-        "CREWPOOL_REDIS_CERT_FILE": ours,
-        "CREWPOOL_REDIS_KEY_FILE": our_key,
-    }
+    options = {"appendonly": True, "tls_port": port, **authority.server_options()}
+    server = RedisServer.or_skip(tmp_path / "server", **options).start()
+    files = authority.client_settings()
+    ours = {f"CREWPOOL_{name.upper()}": file for name, file in files.items()}
+    yield {"REDIS_URL": f"rediss://{HOST}:{port}/0", **ours}
     server.stop()
 
 

@@ -10,6 +10,7 @@ from tests.support.application import Application, NamedWorld, mixed_load
 from tests.support.clusters import Cluster
 from tests.support.redis_world import RedisWorld
 from tests.support.replication import Replication
+from tests.support.servers import RedisServer
 from tests.support.supervisors import QUICK_LEASES
 from tests.support.waiting import wait_until
 
@@ -88,6 +89,26 @@ def test_when_the_primary_is_gone_and_a_sentinel_names_another(
         servers.stop()
 
 
+def test_a_failover_by_hand_is_followed_before_sentinel_tells_the_old_primary(
+    tmp_path, start_supervisor
+):
+    """The old one answers for ten seconds more. Who sleeps there hears of nothing."""
+    servers = Replication(tmp_path / "servers").start()
+    try:
+        supervisor = start_supervisor(servers.url, **OPTIONS).wait_idle(3)
+        world = RedisWorld(servers.fail_over().client)
+        assert servers.primary.client.info("replication")["role"] == "master"
+        run = world.publish()
+
+        wait_until(lambda: world.result(run), 6)
+
+        (away,) = supervisor.log_lines("redis_away")
+        assert f"the primary is 127.0.0.1:{servers.replica.port} now" in away["error"]
+        assert float(supervisor.log_lines("redis_back")[0]["away_s"]) < 2
+    finally:
+        servers.stop()
+
+
 def test_what_no_replica_had_seen_is_done_again(tmp_path, start_supervisor):
     """Replication is asynchronous (trap R17): a take and a finish that Redis acknowledged are
     gone with the primary. On the one that is left, each run has one result.
@@ -121,24 +142,27 @@ def test_what_no_replica_had_seen_is_done_again(tmp_path, start_supervisor):
         servers.stop()
 
 
-@pytest.mark.parametrize("names", ["plugin", "cortex"])
+@pytest.mark.parametrize(("names", "fsync"), [("plugin", "everysec"), ("cortex", "always")])
 def test_when_redis_dies_and_comes_back_with_its_append_only_file(
-    own_server, start_supervisor, publish, names
+    tmp_path, start_supervisor, publish, names, fsync
 ):
-    requests, results = {
+    streams = {
         "plugin": ("plugin:requests", "plugin:results"),
         "cortex": ("cortex:tasks:normal", "cortex:results"),
     }[names]
-    supervisor = start_supervisor(own_server.url, **OPTIONS, CREWPOOL_NAMES=names).wait_idle(3)
-    application = publish(lambda: own_server, stream=requests)
-    wait_mid_load(supervisor, application)
+    server = RedisServer.or_skip(tmp_path / "server", appendonly=True, appendfsync=fsync).start()
+    try:
+        supervisor = start_supervisor(server.url, **OPTIONS, CREWPOOL_NAMES=names).wait_idle(3)
+        application = publish(lambda: server, stream=streams[0])
+        wait_mid_load(supervisor, application)
 
-    own_server.kill()
-    wait_until(lambda: supervisor.readiness()[0] == 503)
-    own_server.start()
+        server.kill()
+        wait_until(lambda: supervisor.readiness()[0] == 503)
+        server.start()
 
-    world = NamedWorld(own_server.client, requests, results)
-    assert_all_is_well(world, application, supervisor)
+        assert_all_is_well(NamedWorld(server.client, *streams), application, supervisor)
+    finally:
+        server.stop()
 
 
 def test_when_the_node_of_a_cluster_dies_and_its_replica_takes_over(

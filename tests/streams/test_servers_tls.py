@@ -7,6 +7,8 @@ from supervisor.configuration import load
 from supervisor.errors import RedisAway
 from supervisor.streams.connection import answering, connect, where
 from tests.support.certificates import Authority
+from tests.support.clusters import Cluster
+from tests.support.replication import Replication
 from tests.support.servers import HOST, RedisServer, free_port
 
 
@@ -15,11 +17,9 @@ class TlsServer(RedisServer):
 
     def __init__(self, folder):
         self.authority = Authority(folder / "tls")
-        cert, key = self.authority.issue("server")
         self.tls_port = free_port()
-        tls = {"tls_port": self.tls_port, "tls_cert_file": cert, "tls_key_file": key}
-        both = f"{HOST} 127.0.0.2"
-        super().__init__(folder, **tls, tls_ca_cert_file=self.authority.ca_file, bind=both)
+        tls = {"tls_port": self.tls_port, **self.authority.server_options()}
+        super().__init__(folder, **tls, bind=f"{HOST} 127.0.0.2")
 
     @property
     def tls_url(self):
@@ -35,12 +35,7 @@ def tls(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tls):
-    cert, key = tls.authority.issue("crewpool")
-    return {
-        "redis_ca_file": tls.authority.ca_file,
-        "redis_cert_file": cert,
-        "redis_key_file": key,
-    }
+    return tls.authority.client_settings()
 
 
 async def ask(url):
@@ -148,3 +143,34 @@ async def test_a_unix_socket_is_an_address(tmp_path):
         server.stop()
     with pytest.raises(RedisAway, match="No such file or directory"):
         await ask(f"unix://{path}")
+
+
+async def test_sentinels_and_the_primary_they_name_are_reached_over_tls(tmp_path):
+    authority = Authority(tmp_path / "tls")
+    three = Replication(tmp_path, tls=authority).start()
+    try:
+        client = connect(load(redis_url=three.url, **authority.client_settings()).redis_address)
+        async with answering(client):
+            await client.set("a", "b")
+        await client.aclose()
+        assert three.primary.client.get("a") == "b"
+        assert f":{three.primary.data_port} " in where(client)
+    finally:
+        three.stop()
+
+
+async def test_the_node_of_a_cluster_is_found_over_tls(tmp_path):
+    authority = Authority(tmp_path / "tls")
+    three = Cluster(tmp_path, tls=authority).start()
+    try:
+        owner = three.owner_of("{p}:a")
+        first = f"rediss://{HOST}:{three.others_than(owner)[0].data_port}"
+        for url in (three.url, first):
+            settings = load(redis_url=url, **authority.client_settings())
+            client = connect(settings.redis_address, key="{p}:a")
+            async with answering(client):
+                await client.set("{p}:a", url)
+            await client.aclose()
+            assert owner.client.get("{p}:a") == url
+    finally:
+        three.stop()

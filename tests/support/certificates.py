@@ -44,6 +44,16 @@ class Authority:
         own = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         _write(self.ca_file, own.sign(self._key, hashes.SHA256()))
 
+    def server_options(self):
+        """Return the options of a server that shows a certificate, and wants one."""
+        cert, key = self.issue("server")
+        return {"tls_cert_file": cert, "tls_key_file": key, "tls_ca_cert_file": self.ca_file}
+
+    def client_settings(self):
+        """Return our settings, with files for somebody whom that server lets in."""
+        cert, key = self.issue("crewpool")
+        return {"redis_ca_file": self.ca_file, "redis_cert_file": cert, "redis_key_file": key}
+
     def issue(self, name):
         """Return the files of a new certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())

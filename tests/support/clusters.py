@@ -15,10 +15,13 @@ NODE_TIMEOUT_MS = 1000
 class Cluster:
     """`nodes` hold the slots, a third each; `replicas` are theirs, in the same order."""
 
-    def __init__(self, folder, kind="redis", *, nodes=3, replicas=False):
+    def __init__(self, folder, kind="redis", *, nodes=3, replicas=False, tls=None):
+        """Make them; with `tls`, an authority, they speak TLS with each other and with us."""
         base = ValkeyServer if kind == "valkey" else RedisServer
-        self.nodes = [_node(base, folder / f"node-{n}") for n in range(nodes)]
-        self.replicas = [_node(base, folder / f"replica-{n}") for n in range(nodes * replicas)]
+        self._tls = tls
+        self.nodes = [self._node(base, folder / f"node-{n}") for n in range(nodes)]
+        count = nodes * replicas
+        self.replicas = [self._node(base, folder / f"replica-{n}") for n in range(count)]
 
     def start(self):
         """Start all nodes, give them the slots, and return when they agree."""
@@ -26,7 +29,7 @@ class Cluster:
             node.start()
         first = self.nodes[0]
         for node in self.all[1:]:
-            node.client.execute_command("CLUSTER", "MEET", HOST, first.port, first.bus)
+            node.client.execute_command("CLUSTER", "MEET", HOST, first.data_port, first.bus)
         bounds = [SLOTS * n // len(self.nodes) for n in range(len(self.nodes) + 1)]
         for node, begin, end in zip(self.nodes, bounds, bounds[1:], strict=False):
             node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
@@ -48,7 +51,8 @@ class Cluster:
 
     @property
     def url(self):
-        return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+        scheme = "rediss+cluster" if self._tls else "redis+cluster"
+        return f"{scheme}://" + ",".join(f"{HOST}:{node.data_port}" for node in self.nodes)
 
     def slot_of(self, name):
         """Return the slot of a name."""
@@ -81,6 +85,13 @@ class Cluster:
         for node in (target, source, *self.others_than(target)):
             node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
+    def _node(self, base, folder):
+        options = {}
+        if self._tls is not None:
+            options = {**self._tls.server_options(), "tls_port": free_port()}
+            options |= {"tls_cluster": "yes", "tls_replication": "yes"}
+        return _node(base, folder, options)
+
     def _agree(self):
         whole = all(
             "cluster_state:ok" in node.ask("INFO")
@@ -99,6 +110,11 @@ class _Node:
     @property
     def is_running(self):
         return self._process is not None
+
+    @property
+    def data_port(self):
+        """The port that everybody but the test talks to."""
+        return self._more.get("tls-port", self.port)
 
     @property
     def id(self):
@@ -120,7 +136,7 @@ class _Node:
         return [line.split() for line in self.ask("NODES").splitlines()]
 
 
-def _node(base, folder):
+def _node(base, folder, options):
     bus = free_port()
     kind = type(f"{base.__name__}Node", (_Node, base), {"bus": bus})
     # By itself it would take the port + 10,000, which may be none.
@@ -132,4 +148,5 @@ def _node(base, folder):
         cluster_replica_validity_factor=0,
         repl_diskless_sync_delay=0,
         appendonly=True,
+        **options,
     )

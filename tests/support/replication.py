@@ -4,7 +4,7 @@ The sentinel decides alone (quorum 1) and soon (one second), so that a failover 
 three seconds in a test.
 """
 
-from tests.support.servers import HOST, RedisServer, ValkeyServer, client_of
+from tests.support.servers import HOST, RedisServer, ValkeyServer, client_of, free_port
 from tests.support.waiting import wait_until
 
 SERVICE = "main"
@@ -34,7 +34,8 @@ class _Sentinel(_Guarded):
             f"port {self.port}",
             f"bind {HOST}",
             f"dir {self.folder}",
-            f"sentinel monitor {SERVICE} {HOST} {self.primary.port} 1",
+            *(f"{name} {value}" for name, value in self._more.items()),
+            f"sentinel monitor {SERVICE} {HOST} {self.primary.data_port} 1",
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
             f"sentinel failover-timeout {SERVICE} 4000",
             *self._passwords(),
@@ -55,6 +56,11 @@ class _Sentinel(_Guarded):
 class _Data(_Guarded):
     """A server that may be the primary or a replica of it."""
 
+    @property
+    def data_port(self):
+        """The port that everybody but the test talks to."""
+        return self._more.get("tls-port", self.port)
+
     def _options(self):
         secret = {"requirepass": self.password, "masterauth": self.password}
         words = [w for k, v in secret.items() if v for w in (f"--{k}", v)]
@@ -71,14 +77,20 @@ def _kinds_of(kind):
 class Replication:
     """`primary` and `replica` are those of the beginning; `now()` is who is the primary."""
 
-    def __init__(self, folder, kind="redis", *, password=None, sentinel_password=None):
+    def __init__(self, folder, kind="redis", *, password=None, sentinel_password=None, tls=None):
+        """Make them; with `tls`, an authority, they speak TLS with each other and with us."""
         data, sentinel = _kinds_of(kind)
-        self.password, self.sentinel_password = password, sentinel_password
+
+        def options():
+            if tls is None:
+                return {}
+            return {**tls.server_options(), "tls_port": free_port(), "tls_replication": "yes"}
+
         # A replica takes its data from the primary's disk or socket; at once, for a test.
         quick = {"repl_diskless_sync_delay": 0, "appendonly": True}
-        self.primary = data.or_skip(folder / "primary", **quick)
-        self.replica = data.or_skip(folder / "replica", **quick)
-        self.sentinel = sentinel.or_skip(folder / "sentinel")
+        self.primary = data.or_skip(folder / "primary", **quick, **options())
+        self.replica = data.or_skip(folder / "replica", **quick, **options())
+        self.sentinel = sentinel.or_skip(folder / "sentinel", **options())
         for server in (self.primary, self.replica):
             server.password = password
         self.sentinel.primary, self.sentinel.password = self.primary, sentinel_password
@@ -88,7 +100,7 @@ class Replication:
         """Start all three; return when the sentinel knows both others, and they are in step."""
         self._start(self.primary)
         self._start(self.replica)
-        self.replica.client.replicaof(HOST, self.primary.port)
+        self.replica.client.replicaof(HOST, self.primary.data_port)
         wait_until(
             lambda: self.replica.client.info("replication")["master_link_status"] == "up",
             what="the replica is in step",
@@ -120,6 +132,8 @@ class Replication:
 
     @property
     def url(self):
+        if port := self.sentinel._more.get("tls-port"):
+            return f"rediss+sentinel://{HOST}:{port}/{SERVICE}/0"
         return f"redis+sentinel://{HOST}:{self.sentinel.port}/{SERVICE}/0"
 
     def fail_over(self):
@@ -130,7 +144,7 @@ class Replication:
     def now(self):
         """Return the server that the sentinel names as the primary."""
         _, port = self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
-        return self.primary if int(port) == self.primary.port else self.replica
+        return self.primary if int(port) == self.primary.data_port else self.replica
 
     def wait_failed_over(self, within_s=20):
         """Return the new primary when it takes writes."""
