@@ -88,6 +88,12 @@ def _parked(facts: Facts) -> list[str]:
 def _running(facts: Facts) -> list[str]:
     run, held = facts.run, facts.run.held
     assert held is not None  # noqa: S101  # the place says so; tells the type checker
+    if not held.host:
+        first = (
+            f"Run {run.run_id} was taken by {held.owner}, another program that reads for our "
+            f"group, {ago(facts, held.since)}."
+        )
+        return [first, "If that is silent for a lease, a supervisor reclaims the run."]
     if held.slot == "sweep":
         said = [f"Run {run.run_id} was lost by its supervisor; {held.host} is reclaiming it."]
         return said + past(facts)

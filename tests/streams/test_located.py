@@ -134,6 +134,23 @@ async def test_who_claimed_it_is_its_owner(queue, world, take):
     assert (await locate(queue, "r-1")).held.owner == "other.sweep"
 
 
+async def test_one_that_another_program_of_the_group_took_is_running(queue, world):
+    await submit(queue)
+    world.client.xreadgroup(GROUP, "somebody", {REQUESTS: ">"})
+
+    found = await locate(queue, "r-1")
+
+    assert (found.place, found.held.owner, found.plugin.name) == ("running", "somebody", "echoes")
+
+
+@pytest.mark.parametrize("where", [("crewpool:run:r-1", "1-1"), (REQUESTS, "nonsense"), ("", "")])
+async def test_a_record_that_points_elsewhere_is_not_followed(queue, world, where):
+    facts = {"state": "pending", "stream": where[0], "entry_id": where[1]}
+    world.client.hset("crewpool:run:r-1", mapping=facts)
+
+    assert await place(queue) == "gone"
+
+
 @pytest.mark.parametrize(("delay_s", "where"), [(0.0, "queued"), (60.0, "delayed")])
 async def test_one_that_was_handed_back_waits_again(queue, world, take, delay_s, where):
     await queue.hand_back(await take("r-1"), again("r-1", delay_s=delay_s), {})

@@ -302,6 +302,16 @@ def test_one_that_is_being_reclaimed_says_by_whom():
     assert told == "Run r-1 was lost by its supervisor; vm-2 is reclaiming it."
 
 
+def test_one_that_another_program_took_says_so():
+    assert running(held=replace(HELD, owner="somebody"), record={}) == [
+        (
+            "Run r-1 was taken by somebody, another program that reads for our group, "
+            f"{ago(42)} (42s ago)."
+        ),
+        "If that is silent for a lease, a supervisor reclaims the run.",
+    ]
+
+
 ENDED = {"worker": "vm-1-ab12.s3", "attempt": "3", "started_at": f"{NOW - 50}"}
 ENDED |= {"ended_at": f"{NOW - 10}"}
 

@@ -26,17 +26,30 @@ local told = {
 }
 local plugin = record['plugin'] or ''
 
+-- Where the record says that the run is, if that is one of our streams.
+local function recorded_place()
+  local stream, id = record['stream'] or '', record['entry_id'] or ''
+  for _, ours in ipairs(STREAMS) do
+    if ours == stream and string.find(id, '^%d+%-%d+$') then
+      return { stream = stream, id = id, plugin = plugin, at_ms = milliseconds_of(id) }
+    end
+  end
+end
+
 local function note_held()
   local held = redis.call('HGET', HOLDING, run)
-  if not held then
+  -- Another program of our group may have taken it, and tells nobody.
+  local facts = held and cjson.decode(held) or recorded_place()
+  if not facts then
     return
   end
-  local facts = cjson.decode(held)
   -- With pcall: the stream or its group may be gone.
   local pending = redis.pcall('XPENDING', facts.stream, group, facts.id, facts.id, 1)
   local row = not pending.err and pending[1]
-  facts.owner, facts.idle_ms = row and row[2] or '', row and row[3] or 0
-  told.held, plugin = facts, facts.plugin
+  if held or row then
+    facts.owner, facts.idle_ms = row and row[2] or '', row and row[3] or 0
+    told.held, plugin = facts, facts.plugin
+  end
 end
 
 local function note_waiting()
@@ -94,10 +107,11 @@ end
 
 -- Where the record says it is, if nobody has read it yet.
 local function by_record(all)
-  local stream, id = record['stream'] or '', record['entry_id'] or ''
+  local place = recorded_place()
   for _, seen in ipairs(all) do
-    if seen.stream == stream and seen.is_cut and string.find(id, '^%d+%-%d+$') then
-      if is_before(delivered(stream), id) and #redis.call('XRANGE', stream, id, id) > 0 then
+    if place and seen.stream == place.stream and seen.is_cut then
+      local id = place.id
+      if is_before(delivered(seen.stream), id) and #redis.call('XRANGE', seen.stream, id, id) > 0 then
         seen.id, seen.at, seen.plugin = id, #seen.times + 1, plugin
         return seen
       end
