@@ -41,12 +41,11 @@ class Gauges:
                 pipeline.xinfo_groups(stream)
             delayed, parked, plugins, *answers = await pipeline.execute()
         self.delayed = int(delayed)
-        self.parked = {name: int(count) for name, count in decoded(parked).items()}
-        self.plugins = {
-            name: state
-            for name, text in decoded(plugins).items()
-            if (state := json.loads(text).get("state"))
-        }
+        # tidy.lua mends what somebody else wrote there; until then it is left out.
+        counts = decoded(parked).items()
+        self.parked = {name: int(count) for name, count in counts if count.isdigit()}
+        states = {name: _state_in(text) for name, text in decoded(plugins).items()}
+        self.plugins = {name: state for name, state in states.items() if state}
         for stream, groups in zip(keys.streams, answers, strict=True):
             for group in groups:
                 self._note(stream, decoded(group), keys.group)
@@ -59,3 +58,11 @@ class Gauges:
         if isinstance(group.get("lag"), int):
             self.lag[stream] = group["lag"]
         self.lag.setdefault(stream, 0)
+
+
+def _state_in(text: str) -> str:
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        return ""
+    return str(facts.get("state") or "") if isinstance(facts, dict) else ""

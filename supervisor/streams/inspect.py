@@ -98,7 +98,7 @@ def is_url(url: str, key: str = "") -> bool:
     try:
         # The options of a URL are looked at no earlier than by a connection.
         connect(url, key=key).connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RedisError):
         return False
     return True
 

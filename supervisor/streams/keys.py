@@ -7,6 +7,7 @@ from supervisor.settings import Settings
 
 PRIORITIES = ("critical", "high", "normal", "low")
 """Most urgent first; the place in here is the level that scripts count with."""
+USUAL = "plugin:requests"
 NORMAL = PRIORITIES.index("normal")
 _TAG = re.compile(r"\{[^{}]+\}")
 _ENDS_WITH_NORMAL = re.compile(r":normal$")
@@ -75,6 +76,7 @@ class Keys:
             self.runs,
             self.results,
             self.messages_to_all,
+            self.heads,
         )
 
     @property
@@ -101,6 +103,11 @@ class Keys:
     def starts(self) -> str:
         """The hash of the latest starts of each plugin that has a rate."""
         return f"{self.prefix}:starts"
+
+    @property
+    def heads(self) -> str:
+        """The hash of the next entry's id of each request stream, and what came before it."""
+        return f"{self.prefix}:heads"
 
     @property
     def delayed(self) -> str:
@@ -144,10 +151,16 @@ class Keys:
 
     @property
     def prefix(self) -> str:
-        """What our own names begin with."""
+        """What our own names begin with; with names of streams that are not the usual ones,
+        these are in it: two deployments on one Redis share nothing.
+        """
+        base = _ENDS_WITH_NORMAL.sub("", self.requests)
+        if base == USUAL:
+            return "crewpool"
         # Scripts touch streams and these keys together: on a cluster they share a tag.
-        tag = _TAG.search(self.requests)
-        return f"{tag[0]}:crewpool" if tag else "crewpool"
+        tag = _TAG.match(base)
+        is_usual = tag is not None and base == f"{tag[0]}:requests"
+        return f"{tag[0]}:crewpool" if tag and is_usual else f"crewpool:{base}"
 
     def done(self, run_id: str) -> str:
         """Name the marker that a run has its result (trap R19)."""

@@ -78,7 +78,8 @@ async def living_hosts(queue: Queue) -> set[str]:
         hosts = decoded(await client.zrange(keys.hosts, 0, -1))
         pipeline = client.pipeline(transaction=False)
         for host in hosts:
-            pipeline.exists(keys.host(host))
+            # Anybody may have written anything there, also what is no UTF-8.
+            pipeline.exists(keys.host(host).encode("utf-8", "surrogateescape"))
         beats = await pipeline.execute() if hosts else []
     return {host for host, is_there in zip(hosts, beats, strict=True) if is_there}
 

@@ -254,6 +254,8 @@ async def test_names_with_a_tag_work_on_a_single_server_too(any_server, client_a
         ("redis://a:1/3", True),
         ("redis://:p@a", True),
         ("redis://a:1/x", False),
+        ("redis://a?protocol=9", False),
+        ("rediss://a?ssl_cert_reqs=maybe", False),
     ],
 )
 def test_what_is_an_address_of_a_cluster(url, is_one):

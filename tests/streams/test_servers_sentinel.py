@@ -44,6 +44,13 @@ async def test_the_primary_is_found_and_named(client, replication):
     )
 
 
+async def test_the_older_protocol_is_spoken_with_sentinels_too(replication):
+    client = connect(f"{replication.url}?protocol=2")
+
+    assert await ask(client, "SET", "a", "b")
+    await client.aclose()
+
+
 async def test_after_a_failover_the_new_primary_is_found(client, replication):
     await ask(client, "SET", "a", "b")
     replication.kill_primary()

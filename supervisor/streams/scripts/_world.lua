@@ -1,13 +1,13 @@
 -- Shared by all scripts; the loader puts it, and _entries.lua before it, in front of each.
 --
--- The first 19 keys are the same for every script, so that all are declared (trap R12).
--- What a script adds begins at KEYS[20].
+-- The first 20 keys are the same for every script, so that all are declared (trap R12).
+-- What a script adds begins at KEYS[21].
 local STREAMS = { KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5] }  -- most urgent first, then resumed
 local RESUMED, BELL = KEYS[5], KEYS[6]
 local HOLDING, RUNNING, STARTS = KEYS[7], KEYS[8], KEYS[9]
 local DELAYED, PARKED, PARKED_PLUGINS, WAITING = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local CANCELLED, PLUGINS, QUEUED, RUNS = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
-local RESULTS, MESSAGES_TO_ALL = KEYS[18], KEYS[19]
+local RESULTS, MESSAGES_TO_ALL, HEADS = KEYS[18], KEYS[19], KEYS[20]
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -37,10 +37,15 @@ local function is_before(a, b)
   return tonumber(a_seq) < tonumber(b_seq)
 end
 
--- The owner of a pending entry, or false when it is not pending (any more).
+-- The owner of a pending entry, or false when it is not pending (any more). What is noted of
+-- a stream that is none of ours (any more) must not fail: its group is nobody's to make again.
 local function owner_of(stream, group, id)
-  local pending = redis.call('XPENDING', stream, group, id, id, 1)
-  return #pending > 0 and pending[1][2]
+  local is_ours = false
+  for _, name in ipairs(STREAMS) do
+    is_ours = is_ours or name == stream
+  end
+  local pending = (is_ours and redis.call or redis.pcall)('XPENDING', stream, group, id, id, 1)
+  return not pending.err and #pending > 0 and pending[1][2]
 end
 
 -- Wake the supervisors that wait for entries: something else may be there to be taken.
@@ -158,7 +163,8 @@ end
 -- What plugin state there is: {} when nothing is known against it.
 local function state_of(plugin)
   local text = plugin ~= '' and redis.call('HGET', PLUGINS, plugin)
-  return text and cjson.decode(text) or {}
+  local is_json, state = pcall(cjson.decode, text or '')
+  return is_json and type(state) == 'table' and state or {}
 end
 
 local function keep_state(plugin, state)

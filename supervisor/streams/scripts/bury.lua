@@ -4,8 +4,8 @@
 -- without credentials. Large foreign fields are left out. The letters are bounded by number
 -- here and by age in tidy.lua: they have no reader that could be behind.
 --
--- KEYS[20] -> done marker   KEYS[21] -> record   KEYS[22] -> unique key
--- KEYS[23] -> dead letters
+-- KEYS[21] -> done marker   KEYS[22] -> record   KEYS[23] -> unique key
+-- KEYS[24] -> dead letters
 -- ARGV[1..15] as in finish.lua; ARGV[11] is '' when no run id can be read
 -- ARGV[16] -> most dead letters
 -- ARGV[17] -> how many of the following belong to the dead letter, the payload among them
@@ -16,7 +16,7 @@
 local group, consumer, stream, id, run = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local has_result = ARGV[11] ~= ''
 if owner_of(stream, group, id) ~= consumer then
-  return has_result and redis.call('GET', KEYS[20]) == id and 'buried' or 'lost'
+  return has_result and redis.call('GET', KEYS[21]) == id and 'buried' or 'lost'
 end
 local count = tonumber(ARGV[17])
 local fields, seen = {}, { payload = true }
@@ -38,22 +38,22 @@ if #entries > 0 then
 end
 local what = 'buried'
 if has_result then
-  if redis.call('EXISTS', KEYS[20]) == 1 then
+  if redis.call('EXISTS', KEYS[21]) == 1 then
     what = 'duplicate'
   else
     redis.call('XADD', RESULTS, '*', 'payload', ARGV[11], 'published_at', ARGV[12], 'schema_version', ARGV[13])
-    redis.call('SET', KEYS[20], id, 'EX', ARGV[14])
+    redis.call('SET', KEYS[21], id, 'EX', ARGV[14])
   end
 end
-redis.call('XADD', KEYS[23], 'MAXLEN', ARGV[16], '*', unpack(fields))
+redis.call('XADD', KEYS[24], 'MAXLEN', ARGV[16], '*', unpack(fields))
 redis.call('XACK', stream, group, id)
 dequeue(stream, id, run)
 local plugin = release(run, stream, id)
 learn(plugin, run, ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), now_ms())
 if has_result and what == 'buried' then
-  if redis.call('GET', KEYS[22]) == run then
-    redis.call('DEL', KEYS[22])
+  if redis.call('GET', KEYS[23]) == run then
+    redis.call('DEL', KEYS[23])
   end
-  note(KEYS[21], run, ARGV[15], ARGV, 18 + count)
+  note(KEYS[22], run, ARGV[15], ARGV, 18 + count)
 end
 return what

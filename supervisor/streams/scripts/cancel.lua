@@ -1,7 +1,7 @@
 -- Cancel a run wherever it is. One that nobody has in hand gets its result at once; one that
 -- runs is marked, and its supervisor told, which kills it and publishes the result.
 --
--- KEYS[20] -> done marker   KEYS[21] -> record   KEYS[22] -> unique key
+-- KEYS[21] -> done marker   KEYS[22] -> record   KEYS[23] -> unique key
 -- ARGV[1] -> group   ARGV[2] -> run
 -- ARGV[3] -> stream, ARGV[4] -> entry id where the caller found it waiting, '' if nowhere
 -- ARGV[5] -> result payload   ARGV[6] -> published_at   ARGV[7] -> schema_version
@@ -10,8 +10,8 @@
 -- Output: { 'running', consumer } | { 'delayed' | 'parked' | 'queued', '' }: cancelled
 --         { 'ended', state } | { 'unknown', '' }: nothing was done
 local group, run, stream, id, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4], now_ms()
-if redis.call('EXISTS', KEYS[20]) == 1 then
-  return { 'ended', redis.call('HGET', KEYS[21], 'state') or '' }
+if redis.call('EXISTS', KEYS[21]) == 1 then
+  return { 'ended', redis.call('HGET', KEYS[22], 'state') or '' }
 end
 local held = redis.call('HGET', HOLDING, run)
 local facts = held and cjson.decode(held)
@@ -24,11 +24,11 @@ end
 
 local function end_it()
   redis.call('XADD', RESULTS, '*', 'payload', ARGV[5], 'published_at', ARGV[6], 'schema_version', ARGV[7])
-  redis.call('SET', KEYS[20], id ~= '' and id or '0-0', 'EX', ARGV[8])
-  if redis.call('GET', KEYS[22]) == run then
-    redis.call('DEL', KEYS[22])
+  redis.call('SET', KEYS[21], id ~= '' and id or '0-0', 'EX', ARGV[8])
+  if redis.call('GET', KEYS[23]) == run then
+    redis.call('DEL', KEYS[23])
   end
-  note(KEYS[21], run, ARGV[9], ARGV, 10)
+  note(KEYS[22], run, ARGV[9], ARGV, 10)
 end
 
 local packed = redis.call('HGET', WAITING, run)
@@ -46,8 +46,8 @@ if packed then
 end
 
 if id == '' then
-  id = redis.call('HGET', KEYS[21], 'entry_id') or ''
-  stream = redis.call('HGET', KEYS[21], 'stream') or ''
+  id = redis.call('HGET', KEYS[22], 'entry_id') or ''
+  stream = redis.call('HGET', KEYS[22], 'stream') or ''
 end
 local is_stream = false
 for _, name in ipairs(STREAMS) do

@@ -3,7 +3,7 @@
 -- Safe to repeat: the second call finds the entry gone. The result is added before the
 -- acknowledgement, because scripts do not roll back (trap R11).
 --
--- KEYS[20] -> done marker   KEYS[21] -> record   KEYS[22] -> unique key
+-- KEYS[21] -> done marker   KEYS[22] -> record   KEYS[23] -> unique key
 -- ARGV[1] -> group   ARGV[2] -> consumer   ARGV[3] -> stream   ARGV[4] -> entry id
 -- ARGV[5] -> '1': only the owner may (the fence); '0': the entry was trimmed, so nobody
 --            can own it, and the done marker alone guards
@@ -19,12 +19,12 @@ local group, consumer, stream, id, run = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARG
 if ARGV[5] == '1' and owner_of(stream, group, id) ~= consumer then
   -- The marker holds the entry whose result was published: it was ours, and the answer to
   -- our first call got lost.
-  return redis.call('GET', KEYS[20]) == id and 'finished' or 'lost'
+  return redis.call('GET', KEYS[21]) == id and 'finished' or 'lost'
 end
-local is_known = redis.call('EXISTS', KEYS[20]) == 1
+local is_known = redis.call('EXISTS', KEYS[21]) == 1
 if not is_known then
   redis.call('XADD', RESULTS, '*', 'payload', ARGV[11], 'published_at', ARGV[12], 'schema_version', ARGV[13])
-  redis.call('SET', KEYS[20], id, 'EX', ARGV[14])
+  redis.call('SET', KEYS[21], id, 'EX', ARGV[14])
 end
 redis.call('XACK', stream, group, id)
 dequeue(stream, id, run)
@@ -33,8 +33,8 @@ learn(plugin, run, ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[
 if is_known then
   return 'duplicate'
 end
-if redis.call('GET', KEYS[22]) == run then
-  redis.call('DEL', KEYS[22])
+if redis.call('GET', KEYS[23]) == run then
+  redis.call('DEL', KEYS[23])
 end
-note(KEYS[21], run, ARGV[15], ARGV, 16)
+note(KEYS[22], run, ARGV[15], ARGV, 16)
 return 'finished'

@@ -2,7 +2,7 @@
 -- to the end of its stream, or, when it must wait, to the delayed runs. All fields travel,
 -- whatever their names; `attempt` is set.
 --
--- KEYS[20] -> done marker   KEYS[21] -> record
+-- KEYS[21] -> done marker   KEYS[22] -> record
 -- ARGV[1] -> group   ARGV[2] -> consumer   ARGV[3] -> stream   ARGV[4] -> entry id
 -- ARGV[5] -> run   ARGV[6] -> cause of its end
 -- ARGV[7] -> crashes, ARGV[8] -> window (ms), ARGV[9] -> cool-down (ms) of the quarantine
@@ -26,7 +26,7 @@ if redis.call('ZSCORE', CANCELLED, run) then
 end
 local delay_ms, now = tonumber(ARGV[11]), now_ms()
 local what = 'handed_back'
-if redis.call('EXISTS', KEYS[20]) == 1 or redis.call('HEXISTS', WAITING, run) == 1 then
+if redis.call('EXISTS', KEYS[21]) == 1 or redis.call('HEXISTS', WAITING, run) == 1 then
   what = 'duplicate'
 else
   local fields, level = carry({ 'attempt', ARGV[10] }, entries[1][2]), tonumber(ARGV[12])
@@ -41,13 +41,13 @@ else
     if not new_id then
       return new_stream  -- the error; nothing was done
     end
-    redis.pcall('HSET', KEYS[21], 'entry_id', new_id, 'stream', new_stream)
+    redis.pcall('HSET', KEYS[22], 'entry_id', new_id, 'stream', new_stream)
   end
 end
 redis.call('XACK', stream, group, id)
 local plugin = release(run, stream, id)
 learn(plugin, run, ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), now)
 if what == 'handed_back' then
-  note(KEYS[21], run, ARGV[13], ARGV, 14)
+  note(KEYS[22], run, ARGV[13], ARGV, 14)
 end
 return what

@@ -1,7 +1,7 @@
 -- Publish a run, now or later, once. Safe to repeat: a run that is known is not added again.
 --
--- KEYS[20] -> done marker   KEYS[21] -> record   KEYS[22] -> unique key
--- KEYS[23] -> dead letters
+-- KEYS[21] -> done marker   KEYS[22] -> record   KEYS[23] -> unique key
+-- KEYS[24] -> dead letters
 -- ARGV[1] -> group   ARGV[2] -> run   ARGV[3] -> level of its priority
 -- ARGV[4] -> delay (ms), or '@' and a unix time (ms)   ARGV[5] -> most waiting runs
 -- ARGV[6] -> life of the unique key (s), '' without   ARGV[7] -> life of the record (s)
@@ -17,23 +17,31 @@
 --         { 'gone', '' }             the dead letter is not there: replayed, or purged
 local group, run, level, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
 local stream, is_forced, letter, now = STREAMS[level + 1], ARGV[8] == '1', ARGV[10], now_ms()
-local state = redis.call('HGET', KEYS[21], 'state') or ''
+local state = redis.call('HGET', KEYS[22], 'state') or ''
 local is_on = redis.call('HEXISTS', HOLDING, run) == 1 or redis.call('HEXISTS', WAITING, run) == 1
+
+-- Whether it waits in its stream. The record alone proves nothing: somebody may have removed
+-- the entry, and then the run must be published again, or it is lost.
+local function is_queued()
+  local name, id = redis.call('HGET', KEYS[22], 'stream'), redis.call('HGET', KEYS[22], 'entry_id')
+  return name and id and redis.call('ZSCORE', QUEUED, name .. ' ' .. id .. ' ' .. run)
+end
+
 if is_on then
   return { 'known', state }
 end
-if redis.call('EXISTS', KEYS[20]) == 1 then
+if redis.call('EXISTS', KEYS[21]) == 1 then
   if not is_forced then
     return { 'ended', state }
   end
-elseif state ~= '' and state ~= 'completed' and state ~= 'failed' then
+elseif is_queued() then
   return { 'known', state }
 end
-if letter ~= '' and #redis.call('XRANGE', KEYS[23], letter, letter) == 0 then
+if letter ~= '' and #redis.call('XRANGE', KEYS[24], letter, letter) == 0 then
   return { 'gone', '' }
 end
 if ARGV[6] ~= '' then
-  local other = redis.call('GET', KEYS[22])
+  local other = redis.call('GET', KEYS[23])
   if other and other ~= run then
     return { 'unique', other }
   end
@@ -66,8 +74,8 @@ end
 if letter ~= '' then
   -- The run starts over: with its first attempt, and a record without the old ones. The
   -- letter goes in the same step, so that a repeat of this call adds nothing.
-  redis.call('XDEL', KEYS[23], letter)
-  redis.call('DEL', KEYS[20], KEYS[21])
+  redis.call('XDEL', KEYS[24], letter)
+  redis.call('DEL', KEYS[21], KEYS[22])
 end
 -- A mark of an earlier life: this one was not cancelled.
 redis.call('ZREM', CANCELLED, run)
@@ -91,10 +99,10 @@ else
 end
 local ttl_s = tonumber(ARGV[7]) + math.max(0, math.ceil((due - now) / 1000))
 if ARGV[6] ~= '' then
-  redis.call('SET', KEYS[22], run, 'EX', ARGV[6])
+  redis.call('SET', KEYS[23], run, 'EX', ARGV[6])
 end
 for i = 12 + count, #ARGV do
   record[#record + 1] = ARGV[i]
 end
-note(KEYS[21], run, ttl_s, record, 1)
+note(KEYS[22], run, ttl_s, record, 1)
 return { what, detail }

@@ -5,7 +5,7 @@
 -- cut below its oldest pending entry and the last delivered one, over all of its groups,
 -- and never below the retention. A stream without a group is left alone.
 --
--- KEYS[20] -> dead letters
+-- KEYS[21] -> dead letters
 -- ARGV[1] -> group   ARGV[2] -> retention (ms)   ARGV[3] -> life of dead letters (ms)
 -- ARGV[4] -> life of marks and of records (ms)
 -- Output: { trimmed entries, lost }
@@ -35,7 +35,9 @@ local function trim(stream)
       safe = least(safe, redis.call('XPENDING', stream, facts['name'])[2])
     end
   end
-  if not safe or redis.call('XLEN', stream) == 0 then
+  -- Without our group nothing was delivered to us, whatever others have read.
+  local has_ours = delivered[stream] or stream == RESULTS
+  if not safe or not has_ours or redis.call('XLEN', stream) == 0 then
     return
   end
   local kept = string.format('%.0f-0', math.max(now - tonumber(ARGV[2]), 0))
@@ -167,7 +169,7 @@ recount_held()
 if not is_whole() then
   mend_waiting()
 end
-redis.call('XTRIM', KEYS[20], 'MINID', string.format('%.0f-0', math.max(now - tonumber(ARGV[3]), 0)))
+redis.call('XTRIM', KEYS[21], 'MINID', string.format('%.0f-0', math.max(now - tonumber(ARGV[3]), 0)))
 redis.call('ZREMRANGEBYSCORE', CANCELLED, '-inf', now - tonumber(ARGV[4]))
 redis.call('ZREMRANGEBYSCORE', RUNS, '-inf', (now - tonumber(ARGV[4])) / 1000)
 return { trimmed, lost }
