@@ -98,10 +98,11 @@ async def _place(queue: Queue, facts: ServerFacts, url: str) -> list[Finding]:
     if not facts.replicas:
         told = "The primary has no replica: when it dies, nothing takes its place"
         return [*found, warning("redis", told, "add a replica")]
-    if await replicas_to_write(queue) == 0:
+    # With a single one, its failover would leave a primary that may not write at all.
+    if facts.replicas > 1 and await replicas_to_write(queue) == 0:
         told = "The primary takes writes without its replicas: a failover may lose some"
         return [*found, warning("redis", told, MIN_REPLICAS)]
-    return [*found, good("redis", f"{facts.replicas} replica(s) are in step")]
+    return [*found, good("redis", f"replicas that are connected: {facts.replicas}")]
 
 
 def _memory(facts: ServerFacts) -> list[Finding]:

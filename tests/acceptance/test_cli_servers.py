@@ -129,12 +129,29 @@ def test_the_doctor_finds_no_problem_with(request, crewpool, kind, told):
     assert "s3cr3t-word" not in examined.stdout + examined.stderr
 
 
-def test_the_doctor_warns_of_what_a_failover_may_lose(crewpool, sentinel, cluster):
-    with_replica = crewpool("doctor", "--json", **sentinel)
-    without = crewpool("doctor", "--json", **cluster)
+def test_the_doctor_warns_of_what_a_failover_would_lose(crewpool, tmp_path):
+    three = Replication(tmp_path / "servers").start()
+    second = RedisServer.or_skip(tmp_path / "second", repl_diskless_sync_delay=0).start()
+    asked = ("doctor", "--json")
+    try:
+        with_one = crewpool(*asked, REDIS_URL=three.url)
+        second.client.replicaof(HOST, three.primary.port)
+        primary = three.primary.client
+        wait_until(lambda: primary.info("replication")["connected_slaves"] == 2)
+        with_two = crewpool(*asked, REDIS_URL=three.url)
+        primary.config_set("min-replicas-to-write", 1)
+        careful = crewpool(*asked, REDIS_URL=three.url)
+    finally:
+        second.stop()
+        three.stop()
 
-    assert "takes writes without its replicas" in str(found(with_replica, "warning"))
-    assert "has no replica" in str(found(without, "warning"))
+    assert "replicas that are connected: 1" in str(found(with_one, "good"))
+    assert "takes writes without its replicas" in str(found(with_two, "warning"))
+    assert "takes writes without its replicas" not in careful.stdout
+
+
+def test_the_doctor_warns_of_a_primary_without_replicas(crewpool, cluster):
+    assert "has no replica" in str(found(crewpool("doctor", "--json", **cluster), "warning"))
 
 
 def test_the_doctor_names_the_cure_for_what_tls_refused(crewpool, tls, tmp_path):
