@@ -1,4 +1,4 @@
-"""What the README shows is what there is."""
+"""What the README shows is what there is; test_documents.py looks at all documents."""
 
 import re
 import shlex
@@ -55,10 +55,3 @@ def test_every_signal_is_shown(signum):
 @pytest.mark.parametrize("code", Exit)
 def test_every_exit_code_is_shown(code):
     assert re.search(rf"\| {int(code)} \|", README)
-
-
-def test_every_make_target_that_is_shown_exists():
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-
-    for target in set(re.findall(r"make ([a-z-]+)", README)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
