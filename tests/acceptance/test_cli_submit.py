@@ -161,17 +161,19 @@ def test_when_nobody_knows_the_same_id_is_safe(crewpool, redis_server, start_sup
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("option", "told"),
     [
-        ("--in", "2h"),
-        ("--at", f"{time.time() + 7200:.0f}"),
-        ("--at", (datetime.now(UTC) + timedelta(hours=2)).isoformat()),
-        ("--at", (datetime.now().astimezone() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S")),
+        ("--in", lambda _: "2h"),
+        ("--at", lambda at: f"{at.timestamp():.0f}"),
+        ("--at", lambda at: at.astimezone(UTC).isoformat()),
+        ("--at", lambda at: at.replace(tzinfo=None).isoformat()),
     ],
+    ids=["a length", "unix time", "with a zone", "local time"],
 )
 def test_a_delayed_run_is_said_to_be_and_stands_in_no_stream(
-    crewpool, redis_server, world, option, value
+    crewpool, redis_server, world, option, told
 ):
+    value = told(datetime.now().astimezone() + timedelta(hours=2))
     submitted = crewpool(
         *("submit", "echoes", "--run-id", "r-later", option, value), REDIS_URL=redis_server.url
     )
@@ -229,15 +231,17 @@ def test_a_second_unique_request_gets_the_id_of_the_first(crewpool, redis_server
 
 @pytest.mark.usefixtures("supervisor")
 def test_who_waits_for_a_unique_request_waits_for_the_first(crewpool, redis_server, world):
-    asked = ("submit", "sleeps", "--set", "seconds=2", "--unique-for", "30m")
+    asked = ("submit", "sleeps", "--set", "seconds=120", "--unique-for", "30m")
     url = redis_server.url
     first = crewpool(*asked, REDIS_URL=url).stdout.strip()
+    waiting = crewpool.start(*asked, "--wait", "--json", REDIS_URL=url)
+    waiting.wait_for(f"Nothing was published: run {first} has the same plugin")
 
-    waited = crewpool(*asked, "--wait", "--json", REDIS_URL=url)
+    crewpool("cancel", first, REDIS_URL=url)
+
+    assert waiting.wait_exit() == 1
+    assert json.loads(waiting.out)["plugin_run_id"] == first
     after = crewpool(*asked, REDIS_URL=url)
-
-    assert waited.returncode == 0, waited.stderr
-    assert json.loads(waited.stdout)["plugin_run_id"] == first
     assert after.stdout.strip() != first, "the end of the run made room"
     assert after.stderr == ""
 
