@@ -37,6 +37,8 @@ REJECTED = {
     "a C1 control in the run id": request(plugin_run_id="r-1\x9b"),
     "a raw C1 control in the run id": '{"plugin_run_id":"r\x9b","plugin_name":"echoes"}',
     "half a surrogate pair in the run id": request(plugin_run_id="r-\ud800"),
+    "half a surrogate pair in the settings": request(settings={"a": "\ud800"}),
+    "half a surrogate pair elsewhere": request(more="\ud800"),
     "a run id that is too long": request(plugin_run_id="x" * 129),
     "a run id of too many letters": request(plugin_run_id="ö" * 129),
     "a megabyte of run id": '{"plugin_run_id":"' + "x" * 50_000 + '"}',
@@ -67,7 +69,6 @@ ACCEPTED = {
     "the last of Unicode": request(plugin_run_id="\U0010ffff\ud7ff\ue000\xa0"),
     "a run id with spaces and quotes": request(plugin_run_id="a b\"c'%Z?{}"),
     "unescaped letters": json.dumps(GOOD | {"plugin_run_id": "öäü€😀"}, ensure_ascii=False),
-    "half a surrogate pair elsewhere": request(more="\ud800"),
     "a name twice": '{"plugin_run_id":"first","plugin_run_id":"r-1","plugin_name":"echoes",'
     '"user_id":1}',
 }

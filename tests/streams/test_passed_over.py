@@ -1,7 +1,5 @@
 """take.lua: what must not start is passed over: cancelled runs, and those in hand already."""
 
-import json
-
 import pytest
 
 from supervisor.streams.queue import Lease, Nothing, Passed
@@ -136,12 +134,13 @@ async def test_entries_without_a_run_id_are_no_duplicates(queue, world):
     assert len({entry.id for entry in entries}) == 3
 
 
-async def test_a_run_that_has_its_result_runs_once_more_and_gets_no_second_one(queue, world, take):
+async def test_a_run_that_has_its_result_is_not_started_again(queue, world, take):
     await queue.finish(await take("r-1"), done(), {})
     world.publish("r-1")
 
-    entry = await taken(queue)
+    answer = await queue.take("host.s0")
 
-    assert json.loads(entry.fields["payload"])["plugin_run_id"] == "r-1"
-    assert await queue.finish(Lease.of(entry, "host.s0"), done(), {}) == "duplicate"
+    assert isinstance(answer.got, Nothing)
+    assert [(p.kind, p.run_id) for p in answer.passed] == [("duplicate", "r-1")]
     world.assert_exactly_one_result(["r-1"])
+    world.assert_nothing_pending()
