@@ -25,7 +25,6 @@ from supervisor.streams.queue import (
     NO_LIMITS,
     Answer,
     Lease,
-    More,
     Nothing,
     Queue,
     Trimmed,
@@ -199,17 +198,18 @@ class Broker:
             for passed in answer.passed:
                 self.tell(passed)
                 self.link.stir()
+            got = answer.got
+            if isinstance(got, Trimmed):
+                self.tell_trimmed((got.id,))
+            elif isinstance(got, Entry):
+                self._note_taken(slot, got, consumer)
+            for passed in answer.passed:
                 if passed.kind == CANCELLED:
                     # It has its result; unless the mark outlived it, and this is a new life.
                     gone = Lease(self._queue.keys.requests, NO_ENTRY, consumer, is_fenced=False)
                     await self.end(gone, cancelled(passed.run_id))
-            got = answer.got
             if isinstance(got, Nothing):
                 return got
-            if isinstance(got, Trimmed):
-                self.tell_trimmed((got.id,))
-            elif not isinstance(got, More):
-                self._note_taken(slot, got, consumer)
         return None
 
     def _note_taken(self, slot: int, entry: Entry, consumer: str) -> None:

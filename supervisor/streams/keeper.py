@@ -32,6 +32,7 @@ QUIET_SWEEPS = 30
 # Trimming and looking for losses, in sweeps, and while it is quiet.
 TIDY_SWEEPS = 30
 QUIET_TIDY_SWEEPS = 60
+MOST_TIDY_PAGES = 100
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Keeper:
         self._round_at = 0.0
         self._rounded_at = 0.0
         self._renewed_at = 0.0
+        self._ahead_s: float | None = None
         self._look_at = 0.0
         self._sweep_at = 0.0
         self._tidy_at = 0.0
@@ -144,22 +146,23 @@ class Keeper:
         """Do what is due; return how long the next round can wait.
 
         A run that somebody takes now lapses in a lease at the earliest: while nothing is in
-        hand, three looks in a lease find it in time.
+        hand, three looks in a lease find it in time. Tidying comes first: it makes room in a
+        server that refuses the rest for want of memory.
         """
         now, every_s = time.monotonic(), self._rhythm.sweep_every_s
         is_busy = await sweeps.is_anything_held(self._queue) or self.gauges.is_anything_waiting
+        may_reclaim = now >= self._may_reclaim_at
+        if may_reclaim and now >= self._tidy_at:
+            self._tidy_at = now + (TIDY_SWEEPS if is_busy else QUIET_TIDY_SWEEPS) * every_s
+            await self._tidy()
         if is_busy or now >= self._look_at:
-            await self._look()
             self._look_at = now + QUIET_SWEEPS * every_s
-        if now >= self._may_reclaim_at:
-            # Entries that other programs took and let lapse are held by nobody of ours.
-            if is_busy or now >= self._sweep_at:
-                await self._renew()
-                await self._sweep()
-                self._sweep_at = now + QUIET_SWEEPS * every_s
-            if now >= self._tidy_at:
-                await self._tidy()
-                self._tidy_at = now + (TIDY_SWEEPS if is_busy else QUIET_TIDY_SWEEPS) * every_s
+            await self._look()
+        # Entries that other programs took and let lapse are held by nobody of ours.
+        if may_reclaim and (is_busy or now >= self._sweep_at):
+            await self._renew()
+            await self._sweep()
+            self._sweep_at = now + QUIET_SWEEPS * every_s
         return every_s if is_busy else max(every_s, self._rhythm.lease_s / 3)
 
     async def _look(self) -> None:
@@ -173,19 +176,39 @@ class Keeper:
                 self._broker.tell(PluginChanged(plugin, state, was))
 
     async def _sweep(self) -> None:
+        asked_at = time.monotonic()
+        began_at = await sweeps.server_time(self._queue)
+        if self._has_jumped(began_at, asked_at):
+            # All leases look lapsed now, as after an outage (trap R10).
+            self._may_reclaim_at = time.monotonic() + self._rhythm.lease_s
+            return
         cursors = ["0-0"] * len(self._queue.keys.streams)
         owners: set[str] = set()
+        consumer, lease_s = self._sweeper.consumer, self._rhythm.lease_s
         while any(cursors):
-            self._broker.consumers_used.add(self._sweeper.consumer)
-            page = await sweeps.reclaim(
-                self._queue, self._sweeper.consumer, self._rhythm.lease_s, cursors
-            )
+            self._broker.consumers_used.add(consumer)
+            page = await sweeps.reclaim(self._queue, consumer, lease_s, cursors, began_at)
             await self._end_all(page)
             cursors = page.cursors
             owners |= {entry.owner for entry in page.entries}
         if owners:
             # Whoever lost these is gone with its other consumers, most likely.
             await self._forget_dead()
+
+    def _has_jumped(self, server_at: float, asked_at: float) -> bool:
+        """Whether the server's clock went another way than ours since the last sweep.
+
+        It was asked between `asked_at` and now, nobody knows when.
+        """
+        slow_s = time.monotonic() - asked_at
+        ahead_s, before_s = server_at - asked_at, self._ahead_s
+        self._ahead_s = ahead_s
+        # A jump by less than this makes no lease lapse that is renewed in time.
+        harmless_s = (self._rhythm.lease_s - self._rhythm.renew_every_s) / 2 + slow_s
+        if before_s is None or abs(ahead_s - before_s) < harmless_s:
+            return False
+        self._log.warning("clock_jumped", by_s=ahead_s - before_s, hint="of the Redis server")
+        return True
 
     async def _end_all(self, page: sweeps.Page) -> None:
         if page.trimmed:
@@ -205,21 +228,25 @@ class Keeper:
             )
 
     async def _tidy(self) -> None:
-        trimmed, lost = await sweeps.tidy(self._queue)
-        self.trimmed += trimmed
-        if lost:
-            await self._answer(lost)
+        for _ in range(MOST_TIDY_PAGES):
+            trimmed, lost = await sweeps.tidy(self._queue)
+            self.trimmed += trimmed
+            answered = await self._answer(lost)
+            # Whoever cut off one entry cut off many.
+            if answered < sweeps.TIDY_PAGE:
+                break
         await self._forget_dead()
 
     async def _forget_dead(self) -> None:
         living = await sweeps.living_hosts(self._queue) | {self._sweeper.host}
         await sweeps.forget_dead(self._queue, living, self._rhythm.lease_s)
 
-    async def _answer(self, losses: list[sweeps.Lost]) -> None:
-        """Give lost runs their result: nobody else ever will.
+    async def _answer(self, losses: list[sweeps.Lost]) -> int:
+        """Give lost runs their result: nobody else ever will. Returns how many got one.
 
         Not those of a living host: the crew may be running, and its result is the better one.
         """
+        answered = 0
         known = [lost for lost in losses if lost.run_id]
         living = await sweeps.living_hosts(self._queue) if known else set()
         ours = {lease.id for lease in self._broker.leases.values()}
@@ -235,3 +262,5 @@ class Keeper:
             )
             how = await self._broker.end(lease, ending)
             self._broker.tell(Passed("gone", lost.run_id, lost.plugin, how))
+            answered += 1
+        return answered

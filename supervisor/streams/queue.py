@@ -182,7 +182,8 @@ class Queue:
         `plugin_limits` is the JSON text of limits.py.
         """
         words = [self.keys.group, consumer, str(self.limits.max_payload_bytes)]
-        words += [str(EXCERPT_BYTES), self.limits.ageing_ms, plugin_limits, self.keys.done("")]
+        words += [str(EXCERPT_BYTES), self.limits.ageing_ms, plugin_limits]
+        words += [self.keys.done(""), self.keys.record("")]
         what, detail, wake_ms, events = await self.call("take", (), words)
         passed = tuple(Passed(*event) for event in events)
         if what == "none":

@@ -17,6 +17,8 @@ PAGE = 50
 RECLAIM_WITHIN_S = 2
 # A consumer of another program that read nothing for this many leases is gone.
 STALE_LEASES = 20
+# The most losses of a stream that tidy.lua finds in a call.
+TIDY_PAGE = 200
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,30 @@ async def is_anything_held(queue: Queue) -> bool:
         return bool(await queue.client.hlen(queue.keys.holding))
 
 
-async def reclaim(queue: Queue, sweeper: str, lease_s: float, cursors: Sequence[str]) -> Page:
-    """Claim one page of lapsed entries a stream; start with cursors of "0-0"."""
-    words = [queue.keys.group, sweeper, ms(lease_s), str(PAGE)]
-    words += [str(queue.limits.max_payload_bytes), str(EXCERPT_BYTES)]
+async def server_time(queue: Queue) -> float:
+    """Return the server's unix time."""
     async with answering(queue.client):
         seconds, micros = await queue.client.time()
-    not_after_ms = (seconds + RECLAIM_WITHIN_S) * 1000 + micros // 1000
-    answer = await queue.call("reclaim", (), [*words, str(not_after_ms), *cursors])
+    return float(seconds) + micros / 1_000_000
+
+
+async def reclaim(
+    queue: Queue,
+    sweeper: str,
+    lease_s: float,
+    cursors: Sequence[str],
+    began_at: float | None = None,
+) -> Page:
+    """Claim one page of lapsed entries a stream; start with cursors of "0-0".
+
+    `began_at` is the server's time at the beginning of the sweep; it is asked for when not given.
+    """
+    if began_at is None:
+        began_at = await server_time(queue)
+    words = [queue.keys.group, sweeper, ms(lease_s), str(PAGE)]
+    words += [str(queue.limits.max_payload_bytes), str(EXCERPT_BYTES)]
+    words += [ms(began_at + RECLAIM_WITHIN_S), *cursors]
+    answer = await queue.call("reclaim", (), words)
     entries = [queue.entry(found, owner) for found, owner in answer[1]]
     return Page(answer[0], entries, [Lost(*facts) for facts in answer[2]])
 

@@ -20,6 +20,8 @@ DEEPEST = 64
 LONGEST_RUN_ID = 128
 LARGEST_USER_ID = 2**64 - 1
 EXCERPT = 512
+# Letters are bounded by number; ten thousand of a megabyte each would fill a Redis.
+LARGEST_IN_A_LETTER = 65_536
 _RUN_ID = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{LONGEST_RUN_ID}}}")
 _RUN_ID_IN_TEXT = re.compile(rf'"plugin_run_id"\s*:\s*"([^"\\\x00-\x1f]{{1,{LONGEST_RUN_ID}}})"')
 # Where a credential may begin in text that does not parse: `"_llm_api_key": …`.
@@ -141,7 +143,12 @@ def _request_of(body: Any, hint: str) -> Request | Rejected:
     if isinstance(name, str) and not NAME.fullmatch(name):
         told = f"plugin_name {name[:80]!r} is not allowed (pattern: {NAME.pattern})"
         return Rejected("invalid_plugin_name", told, run_id)
-    if problem := _problem_of(name, body.get("user_id"), body.get("settings")):
+    problem = _problem_of(name, body.get("user_id"), body.get("settings"))
+    # The whole of it, also what we do not know: take.lua must have read what we accept, or
+    # its run would have no limits, and nobody could cancel it.
+    if not problem and (unfit := _unfit(body)):
+        problem = f"The payload's values {unfit}"
+    if problem:
         return Rejected("invalid_request", problem, run_id)
     return Request(run_id, str(name), body["user_id"], body.get("settings") or {})
 
@@ -155,8 +162,7 @@ def _problem_of(name: Any, user_id: Any, settings: Any) -> str:
         return "user_id must lie between 0 and 2^64-1"
     if not isinstance(settings, dict | None):
         return "settings must be an object or null"
-    unfit = _unfit(settings)
-    return f"settings {unfit}" if unfit else ""
+    return ""
 
 
 def run_id_in(text: str) -> str:
@@ -178,7 +184,10 @@ def safe_payload(entry: Entry) -> str:
     payload = entry.fields.get("payload", "")
     try:
         if entry.is_whole:
-            return json.dumps(_masked(json.loads(payload)), ensure_ascii=True)
+            text = json.dumps(_masked(json.loads(payload)), ensure_ascii=True)
+            if len(text) <= LARGEST_IN_A_LETTER:
+                return text
+            return f"{text[:EXCERPT]}… ({entry.payload_bytes} bytes)"
     except (ValueError, RecursionError):
         pass
     found = _CREDENTIAL.search(payload)

@@ -64,6 +64,8 @@ async def test_a_heartbeat_tells_who_lives_and_ends_with_it(url, server, beat):
         assert 10 < server.client.ttl(KEY) <= 15
         assert server.client.zscore(HOSTS, HOST) == pytest.approx(time.time(), abs=5)
 
+        # The beat is in Redis before its answer is here.
+        await eventually(lambda: heart.heartbeat._is_ours)
         await heart.heartbeat.leave()
 
     assert beat() is None
@@ -135,9 +137,11 @@ async def test_those_of_another_day_are_forgotten(url, server):
 
 
 async def test_a_name_that_somebody_living_has_is_left_to_him(url, beat):
-    async with Heart(url, pid=1), Heart(url, pid=2) as other:
-        (ended,) = await asyncio.gather(other.task, return_exceptions=True)
-        await other.heartbeat.leave()
+    async with Heart(url, pid=1):
+        await eventually(beat)  # the first to come is the one that has it
+        async with Heart(url, pid=2) as other:
+            (ended,) = await asyncio.gather(other.task, return_exceptions=True)
+            await other.heartbeat.leave()
 
         assert isinstance(ended, HostNameTaken)
         assert "pid 1" in str(ended)

@@ -195,3 +195,44 @@ async def test_deployments_with_other_names_share_nothing():
     worlds = [set(Keys(f"{name}:requests", "r", "d", "g", "rg").world) - {"r"} for name in "ab"]
 
     assert not worlds[0] & worlds[1]
+
+
+async def test_a_parked_run_that_somebody_deleted_is_lost_and_stops_no_other(queue, world):
+    limits = json.dumps({"echoes": {"c": 1}})
+    for run_id in ("r-1", "r-2"):
+        world.publish(run_id)
+    entry = await taken(queue, "host.s0", limits)
+    await queue.take("host.s1", limits)
+    world.client.delete("crewpool:waiting")
+    await queue.finish(Lease.of(entry, "host.s0"), done("r-1"), {})
+    world.publish("r-3")
+
+    assert run_of(await taken(queue, "host.s0", limits)) == "r-3"
+
+    _, lost = await sweeps.tidy(queue)
+    assert [loss.run_id for loss in lost] == ["r-2"]
+
+
+async def test_a_unique_key_that_outlived_its_run_keeps_nobody_out(queue, world):
+    """It ended by a copy that a producer added without crewpool: that one knows no key."""
+    await publish(queue, publication("u-1", unique_for_s=3600))
+    world.client.set("crewpool:done:u-1", "0-0")
+
+    assert (await publish(queue, publication("u-2", unique_for_s=3600))).what == "published"
+
+
+async def test_a_promoted_run_is_still_known(queue, world):
+    for run_id in ("r-1", "r-2"):
+        await publish(queue, publication(run_id, delay_s=0.001))
+    world.let_delayed_begin()
+    await taken(queue)
+
+    assert (await publish(queue, publication("r-2"))).what == "known"
+
+
+@pytest.mark.parametrize("state", [{"state": "probing"}, {"state": "quarantined"}])
+async def test_a_state_without_its_facts_blocks_nobody(queue, world, state):
+    world.client.hset("crewpool:plugins", "echoes", json.dumps(state))
+    world.publish("r-1")
+
+    assert run_of(await taken(queue)) == "r-1"

@@ -8,9 +8,11 @@ local function blocked_until(plugin, limits, now)
   local state = state_of(plugin)
   if state.state == 'paused' then
     return 0
-  elseif state.state == 'quarantined' and now < state.until_ms and now >= state.since_ms then
-    return state.until_ms
-  elseif state.state == 'probing' and redis.call('HEXISTS', HOLDING, state.probe) == 1 then
+  end
+  local since_ms, until_ms = tonumber(state.since_ms) or 0, tonumber(state.until_ms) or 0
+  if state.state == 'quarantined' and now < until_ms and now >= since_ms then
+    return until_ms
+  elseif state.state == 'probing' and redis.call('HEXISTS', HOLDING, tostring(state.probe)) == 1 then
     return 0
   end
   if not limits then
@@ -53,4 +55,21 @@ local function is_probe(plugin, run, now)
   state.state, state.probe, state.since_ms = 'probing', run, now
   keep_state(plugin, state)
   return true
+end
+
+-- Take a run from the parked ones; returns what it consists of, nil when somebody deleted it.
+local function unpark(member, plugin, run)
+  redis.call('ZREM', PARKED, member)
+  if redis.call('HINCRBY', PARKED_PLUGINS, plugin, -1) <= 0 then
+    redis.call('HDEL', PARKED_PLUGINS, plugin)
+  end
+  local packed = redis.call('HGET', WAITING, run)
+  redis.call('HDEL', WAITING, run)
+  return packed and cmsgpack.unpack(packed)
+end
+
+-- The order, and the place among those of the same millisecond.
+local function member_of(plugin, order, id, run)
+  local sequence = tonumber(string.match(id, '-(%d+)$'))
+  return plugin .. '\0' .. string.format('%016.0f-%09.0f', order, sequence) .. '\0' .. run
 end

@@ -42,7 +42,9 @@ if letter ~= '' and #redis.call('XRANGE', KEYS[24], letter, letter) == 0 then
 end
 if ARGV[6] ~= '' then
   local other = redis.call('GET', KEYS[23])
-  if other and other ~= run then
+  -- The key may have outlived its run, which can end by a copy that knows nothing of it.
+  local done_prefix = string.sub(KEYS[21], 1, #KEYS[21] - #run)
+  if other and other ~= run and redis.call('EXISTS', done_prefix .. other) == 0 then
     return { 'unique', other }
   end
 end

@@ -13,7 +13,8 @@
 -- ARGV[3] -> cap of a payload in bytes      ARGV[4] -> bytes kept of each end above it
 -- ARGV[5] -> ageing (ms)
 -- ARGV[6] -> JSON: plugin -> { c = most at a time, n = most starts in p ms }
--- ARGV[7] -> what the names of done markers begin with
+-- ARGV[7] -> what the names of done markers begin with, ARGV[8] -> those of records: they are
+--            not among KEYS, for nobody knows the runs, and lie where all our names lie (R12)
 -- Output: { what, detail, wake_ms, events }
 --         'taken', entry | 'adopted', entry    entry as in _world.lua
 --         'trimmed', { stream, id }            it was pending here, and somebody cut it off
@@ -58,7 +59,15 @@ local function promote_due()
   for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, MOST_DUE)) do
     local packed = redis.call('HGET', WAITING, run)
     local waiting = packed and cmsgpack.unpack(packed)
-    if waiting and enqueue(waiting.level, waiting.fields, run) then
+    local id, stream = nil, nil
+    if waiting then
+      id, stream = enqueue(waiting.level, waiting.fields, run)
+    end
+    if id then
+      local record = ARGV[8] .. run
+      if redis.call('EXISTS', record) == 1 then
+        redis.pcall('HSET', record, 'state', 'pending', 'stream', stream, 'entry_id', id)
+      end
       redis.call('ZREM', DELAYED, run)
       redis.call('HDEL', WAITING, run)
       tell('due', run, '', '')
@@ -150,30 +159,15 @@ local function add_parked(found)
       wake_by(at)
     else
       local first = redis.call('ZRANGEBYLEX', PARKED, '[' .. plugin .. '\0', '(' .. plugin .. '\1', 'LIMIT', 0, 1)[1]
-      if first then
-        local order, run = string.match(first, '^%Z+%z(%d+)%-%d+%z(.+)$')
+      local order, run = string.match(first or '', '^%Z+%z(%d+)%-%d+%z(.+)$')
+      if order and redis.call('HEXISTS', WAITING, run) == 1 then
         found[#found + 1] = { order = tonumber(order), rank = 1, parked = first, run = run, plugin = plugin }
       else
+        -- None, or one that somebody deleted: tidy.lua puts the count right, and answers.
         redis.call('HDEL', PARKED_PLUGINS, plugin)
       end
     end
   end
-end
-
-local function unpark(member, plugin, run)
-  redis.call('ZREM', PARKED, member)
-  if redis.call('HINCRBY', PARKED_PLUGINS, plugin, -1) <= 0 then
-    redis.call('HDEL', PARKED_PLUGINS, plugin)
-  end
-  local packed = redis.call('HGET', WAITING, run)
-  redis.call('HDEL', WAITING, run)
-  return packed and cmsgpack.unpack(packed)
-end
-
--- The order, and the place among those of the same millisecond.
-local function member_of(plugin, order, id, run)
-  local sequence = tonumber(string.match(id, '-(%d+)$'))
-  return plugin .. '\0' .. string.format('%016.0f-%09.0f', order, sequence) .. '\0' .. run
 end
 
 local function park(entry, run, plugin, level, order)
@@ -212,7 +206,6 @@ local function take_head(head)
     elseif redis.call('HEXISTS', WAITING, run) == 1 or is_in_hand(run, group, stream, entry[1]) then
       dropped = 'duplicate'
     elseif redis.call('EXISTS', ARGV[7] .. run) == 1 then
-      -- Not among KEYS, for nobody knew the run; it lies where all our names lie (R12).
       dropped = 'duplicate'
     end
     local at = not dropped and blocked_until(plugin, limits_of[plugin], now)

@@ -129,7 +129,11 @@ local function mend_waiting()
   for _, member in ipairs(parked) do
     local plugin, run = string.match(member, '^(%Z+)%z[%d%-]+%z(.+)$')
     add_one(counted, plugin)
-    known[run] = { PARKED, member }
+    if run then
+      known[run] = { PARKED, member }
+    else
+      redis.call('ZREM', PARKED, member)  -- nothing of ours
+    end
   end
   for _, run in ipairs(redis.call('ZRANGE', DELAYED, 0, -1)) do
     known[run] = { DELAYED, run }
