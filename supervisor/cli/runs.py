@@ -45,6 +45,8 @@ _TIMES = (
     "updated_at",
     "ended_at",
 )
+# What stands first, in this order; all else behind it by name.
+_FIRST = ("state", "error", "cause", "plugin", "priority", "user_id", "attempt", "worker", *_TIMES)
 
 app = typer.Typer(
     help="Look at runs.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -153,11 +155,12 @@ def _table(found: Sequence[Recorded], now: float) -> Table:
 
 
 def _facts(record: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the facts of a record; its times as times."""
+    """Return the facts of a record in order; its times as times."""
     found = []
-    for name, text in record.items():
-        if name.startswith("attempt_"):
-            continue
+    names = [name for name in record if not name.startswith("attempt_")]
+    rank = {name: place for place, name in enumerate(_FIRST)}
+    for name in sorted(names, key=lambda name: (rank.get(name, len(rank)), name)):
+        text = record[name]
         at = wording.number(record, name) if name in _TIMES else 0.0
         found.append((name, clock(at) if at else text))
     return found

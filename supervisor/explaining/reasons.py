@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from supervisor.explaining.facts import NOBODY, Facts, ago, number, quoted
 from supervisor.streams.located import Held
+from supervisor.streams.recorded import Attempt
 from supervisor.times import clock, told
 
 
@@ -123,10 +124,16 @@ def past(facts: Facts, *, is_over: bool = False) -> list[str]:
     last = int(number(facts.run.record, "attempt")) if is_over else 0
     return [
         f"Attempt {one.number} on {one.host or 'a host'} ended at {ago(facts, one.ended_at)} "
-        f"with {one.cause}{f': {quoted(one.error)}' if one.error else ''}."
+        f"with {one.cause}{_told_error(one)}."
         for one in facts.attempts
         if one.number != last
     ]
+
+
+def _told_error(attempt: Attempt) -> str:
+    # What is handed back begins with its cause, which was said.
+    error = quoted(attempt.error.removeprefix(f"{attempt.cause}:"))
+    return f": {error}" if error else ""
 
 
 def progress(record: Mapping[str, str]) -> list[str]:

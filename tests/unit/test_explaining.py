@@ -91,7 +91,7 @@ def test_a_retry_tells_the_cause_and_the_next_attempt():
     said = explain(facts(record=record, waiting=Waiting(2, NOW - 30, NOW + 2, 0)))
 
     assert said[1:3] == [
-        f"Attempt 1 on vm-9 ended at {ago(30)} (30s ago) with crash: crash: SIGKILL.",
+        f"Attempt 1 on vm-9 ended at {ago(30)} (30s ago) with crash: SIGKILL.",
         (
             "It was handed back (crash: SIGKILL): attempt 2 of at most 3 comes next, by the policy "
             "for crash."

@@ -29,7 +29,7 @@ def test_a_running_one_tells_where_since_when_and_when_it_is_killed():
 
     assert running(record=RUNNING | progress | {"attempt_1": attempt()}) == [
         f"Run r-1 is running on vm-1-ab12, slot s3, attempt 2, since {ago(41)} (41s ago).",
-        f"Attempt 1 on vm-9 ended at {ago(30)} (30s ago) with crash: crash: SIGKILL.",
+        f"Attempt 1 on vm-9 ended at {ago(30)} (30s ago) with crash: SIGKILL.",
         "It is at task 2 of 3, agent Writer, tool search.",
         f"It is killed at {ago(-259)} (in 4m 19s) if it has not ended by then.",
         "Its supervisor is alive: its last heartbeat was 2s ago.",
@@ -125,7 +125,7 @@ def test_a_failed_run_tells_its_cause_its_attempts_and_its_dead_letter():
         f"Run r-1 failed at {ago(10)} (10s ago): Worker died.",
         "It ran on vm-1-ab12.s3 for 40s, attempt 3.",
         "The cause is crash, for which a run starts at most 3 times.",
-        f"Attempt 1 on vm-9 ended at {ago(90)} (1m 30s ago) with crash: crash: SIGKILL.",
+        f"Attempt 1 on vm-9 ended at {ago(90)} (1m 30s ago) with crash: SIGKILL.",
         "Its result could not be found any more in plugin:results.",
         (
             "Its dead letter is 7-0 (crewpool dlq show 7-0); nothing more happens to it unless "
