@@ -151,10 +151,6 @@ class Journal:
                 hint="cut off before anybody took them: MAXLEN by a producer?",
             )
             return
-        if kind == "parked":
-            self._records.note(run, state="parked", plugin=plugin, parked_at=f"{time.time():.3f}")
-        elif kind == "due":
-            self._records.note(run, state="pending")
         write = self._log.info if kind in QUIET else self._log.warning
         write(f"run_{kind}", run=run, plugin=plugin or None, detail=passed.detail or None)
 

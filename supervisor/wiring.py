@@ -15,6 +15,7 @@ from supervisor.log import Log
 from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
 from supervisor.pool.environment import secrets_in, worker_environment
+from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Pool
 from supervisor.pool.readers import Readers
 from supervisor.pool.spawner import Spawner, ZygotePlan
@@ -92,15 +93,11 @@ async def wire(
     journal = Journal(log, metrics, records, host)
     broker = Broker(queue, link, records, name_of, wakeups.ring, log)
     ledger = Ledger(broker, journal, settings)
-    rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
     sweeper = Sweeper(host, name_of("sweep"), ledger.judge_lapsed)
     storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()))
     plan = _zygote_plan(settings, environ, storage)
     journal.hide(secrets_in(plan.environment))
-    readers = Readers(
-        wakeups.ring, lambda h, line: journal.crew_said(h, ledger.in_hand.get(h.slot), line), clock
-    )
-    readers.companions |= set(companions)
+    readers = _readers(wakeups, journal, ledger, companions)
     return Parts(
         settings=settings,
         host=host,
@@ -114,7 +111,7 @@ async def wire(
         link=link,
         records=records,
         broker=broker,
-        keeper=Keeper(queue, broker, rhythm, sweeper, log),
+        keeper=_keeper(settings, queue, broker, sweeper, log),
         ledger=ledger,
         journal=journal,
         metrics=metrics,
@@ -123,6 +120,22 @@ async def wire(
         heartbeat=Heartbeat(queue, link, host, settings.heartbeat_every_s),
         control=Control(queue, settings.redis_address, link, host, wakeups.ring, log),
     )
+
+
+def _keeper(settings: Settings, queue: Queue, broker: Broker, sweeper: Sweeper, log: Log) -> Keeper:
+    rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
+    return Keeper(queue, broker, rhythm, sweeper, log)
+
+
+def _readers(
+    wakeups: Wakeups, journal: Journal, ledger: Ledger, companions: Iterable[int]
+) -> Readers:
+    def said(handle: Handle, line: str) -> None:
+        journal.crew_said(handle, ledger.in_hand.get(handle.slot), line)
+
+    readers = Readers(wakeups.ring, said, time.monotonic)
+    readers.companions |= set(companions)
+    return readers
 
 
 def _zygote_plan(settings: Settings, environ: Mapping[str, str], storage: Storage) -> ZygotePlan:

@@ -183,7 +183,7 @@ class Queue:
         """
         words = [self.keys.group, consumer, str(self.limits.max_payload_bytes)]
         words += [str(EXCERPT_BYTES), self.limits.ageing_ms, plugin_limits]
-        words += [self.keys.done(""), self.keys.record("")]
+        words += [self.keys.done(""), self.keys.record(""), str(self.limits.record_ttl_s)]
         what, detail, wake_ms, events = await self.call("take", (), words)
         passed = tuple(Passed(*event) for event in events)
         if what == "none":

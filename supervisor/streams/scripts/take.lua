@@ -15,6 +15,7 @@
 -- ARGV[6] -> JSON: plugin -> { c = most at a time, n = most starts in p ms }
 -- ARGV[7] -> what the names of done markers begin with, ARGV[8] -> those of records: they are
 --            not among KEYS, for nobody knows the runs, and lie where all our names lie (R12)
+-- ARGV[9] -> life of a record (s)
 -- Output: { what, detail, wake_ms, events }
 --         'taken', entry | 'adopted', entry    entry as in _world.lua
 --         'trimmed', { stream, id }            it was pending here, and somebody cut it off
@@ -177,6 +178,9 @@ local function park(entry, run, plugin, level, order)
   redis.call('HSET', WAITING, run, cmsgpack.pack(waiting))
   redis.call('ZADD', PARKED, 0, member)
   redis.call('HINCRBY', PARKED_PLUGINS, plugin, 1)
+  -- Here, and not by the supervisor: by then another one may have started it.
+  local at = string.format('%.3f', now / 1000)
+  note(ARGV[8] .. run, run, ARGV[9], { 'state', 'parked', 'plugin', plugin, 'parked_at', at }, 1)
   tell('parked', run, plugin, level)
 end
 
