@@ -47,15 +47,16 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.accepted = set()
         self.lost = set()
         self.count_cut_off = 0
-        self.has_lost_a_group = False
+        self.groups_may_go = self.has_lost_a_group = False
         self.entries = {}
         self.late = []
         self.let_go = set()
 
     # -- publishers
 
-    @initialize(plugins=st.lists(PLUGINS, max_size=5))
-    def begin_with_a_backlog(self, plugins):
+    @initialize(plugins=st.lists(PLUGINS, max_size=5), groups_may_go=st.booleans())
+    def begin_with_a_backlog(self, plugins, groups_may_go):
+        self.groups_may_go = groups_may_go
         for n, plugin in enumerate(plugins):
             self.publish_as_an_application(f"r-{n}", plugin, STREAMS[NORMAL])
 
@@ -201,6 +202,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.world.client.xack(lease.stream, GROUP, lease.id)
         self.note_let_go()
 
+    @precondition(lambda self: self.groups_may_go)
     @rule(stream=st.sampled_from(ALL_STREAMS))
     def destroy_a_group(self, stream):
         self.world.client.xgroup_destroy(stream, GROUP)

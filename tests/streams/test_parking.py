@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from supervisor.streams import sweeps
 from supervisor.streams.queue import Lease, More, Nothing, Passed
 from supervisor.streams.wire import Entry
 from tests.streams.conftest import again, done, taken, taken_runs
@@ -242,6 +243,7 @@ async def test_a_parked_run_that_is_gone_stops_nobody(queue, world):
     world.publish("r-2")
 
     assert await taken_runs(queue, 1) == ["r-2"]
+    await sweeps.tidy(queue)
     assert world.parked() == {}
 
 

@@ -128,7 +128,9 @@ local function mend_waiting()
   local counted, known = {}, {}
   for _, member in ipairs(parked) do
     local plugin, run = string.match(member, '^(%Z+)%z[%d%-]+%z(.+)$')
-    add_one(counted, plugin)
+    if run and redis.call('HEXISTS', WAITING, run) == 1 then
+      add_one(counted, plugin)
+    end
     if run then
       known[run] = { PARKED, member }
     else
