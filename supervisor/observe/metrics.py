@@ -118,7 +118,8 @@ class Metrics:
         self._delayed.set(delayed)
         self._parked.clear()
         for plugin, count in parked.items():
-            self._parked.labels(self._known(plugin)).set(count)
+            # Several may be unknown here: their counts add up.
+            self._parked.labels(self._known(plugin)).inc(count)
         self._paused.clear()
         for plugin, state in plugins.items():
             self._paused.labels(self._known(plugin), state).set(1)

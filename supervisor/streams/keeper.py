@@ -249,10 +249,11 @@ class Keeper:
         answered = 0
         known = [lost for lost in losses if lost.run_id]
         living = await sweeps.living_hosts(self._queue) if known else set()
-        ours = {lease.id for lease in self._broker.leases.values()}
+        ours = {(lease.stream, lease.id) for lease in self._broker.leases.values()}
         for lost in known:
             host = lost.consumer.rpartition(".")[0]
-            is_in_work = lost.id in ours if host == self._sweeper.host else host in living
+            is_ours = host == self._sweeper.host
+            is_in_work = (lost.stream, lost.id) in ours if is_ours else host in living
             if is_in_work:
                 continue
             ending = Finish(Result(lost.run_id, "failed", error=GONE), "lost")

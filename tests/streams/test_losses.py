@@ -216,6 +216,21 @@ async def test_what_a_living_host_let_go_is_answered_by_itself(host, queue, worl
     assert world.result("r-1")["status"] == "failed"
 
 
+async def test_ids_of_several_streams_are_not_mixed_up(host, world):
+    """Two streams give the same id to what is added to both in one millisecond."""
+    for n, stream in enumerate(STREAMS[:2]):
+        world.client.xadd(stream, {"payload": world.payload(f"r-{n}")}, id="1700000000000-0")
+    async with host:
+        for slot in range(2):
+            await host.take(slot)
+        world.client.xack(STREAMS[1], GROUP, "1700000000000-0")
+        del host.broker.leases[1]
+
+        await host.keeper._tidy()
+
+    assert [r["plugin_run_id"] for r in world.results()] == ["r-1"]
+
+
 async def test_a_loss_is_told_to_the_loop_while_it_waits(url, world):
     async with Host(url) as host:
         for n in range(10):

@@ -50,6 +50,36 @@ def test_no_sample_is_nan(metrics):
     assert "nan" not in metrics.exposition().decode().lower()
 
 
+def test_what_is_passed_over_is_counted_by_its_kind(metrics):
+    metrics.passed("parked", 1)
+    metrics.passed("parked", 1)
+    metrics.passed("lost", 697)
+
+    assert value(metrics, "passed_runs_total", kind="parked") == 2
+    assert value(metrics, "passed_runs_total", kind="lost") == 697
+
+
+def test_what_waits_is_shown_for_plugins_that_we_know_and_in_sum_for_the_others(metrics):
+    parked = {"echoes": 2, "hostile-1": 3, "hostile-2": 4}
+    metrics.set_waiting(5, parked, {"echoes": "paused", "hostile-1": "quarantined"})
+
+    assert value(metrics, "delayed_runs") == 5
+    assert value(metrics, "parked_runs", plugin="echoes") == 2
+    assert value(metrics, "parked_runs", plugin="other") == 7
+    assert value(metrics, "plugin_paused", plugin="echoes", state="paused") == 1
+    assert value(metrics, "plugin_paused", plugin="other", state="quarantined") == 1
+    assert "hostile" not in metrics.exposition().decode()
+
+
+def test_what_waits_no_more_is_not_shown_any_more(metrics):
+    metrics.set_waiting(1, {"echoes": 2}, {"echoes": "paused"})
+    metrics.set_waiting(0, {}, {})
+
+    assert value(metrics, "delayed_runs") == 0
+    assert value(metrics, "parked_runs", plugin="echoes") is None
+    assert value(metrics, "plugin_paused", plugin="echoes", state="paused") is None
+
+
 def test_two_supervisors_in_one_process_share_nothing():
     one, two = Metrics(), Metrics()
     one.lease_lost()
