@@ -1,6 +1,7 @@
 """Taking and delivering against a real server, also while it is away or refuses."""
 
 import logging
+import time
 
 import pytest
 
@@ -184,3 +185,46 @@ async def test_a_run_record_does_not_come_back_to_life(host, world):
         await keeps_true(lambda: world.record("r-1")["state"] == "completed", 0.6)
 
     assert world.record("r-1")["task"] == "2"
+
+
+async def test_a_delayed_run_begins_by_itself_when_its_time_comes(host, world):
+    async with host:
+        world.publish("r-1")
+        await host.take()
+        host.broker.settle(0, again("r-1", delay_s=0.5))
+        await eventually(lambda: host.seen(Settled))
+        began = time.monotonic()
+        taken = await host.take()
+
+    assert taken.entry.attempt == 2
+    assert 0.3 < time.monotonic() - began < 3
+
+
+async def test_a_run_over_its_rate_begins_by_itself_when_there_is_room(host, world):
+    host.broker.plugin_limits = '{"echoes":{"n":1,"p":700}}'
+    async with host:
+        world.publish("r-1")
+        world.publish("r-2")
+        await host.take(0)
+        began = time.monotonic()
+        taken = await host.take(1)
+
+    assert '"r-2"' in taken.entry.fields["payload"]
+    assert 0.3 < time.monotonic() - began < 3
+
+
+async def test_a_parked_run_begins_when_another_host_makes_room(host, url, world):
+    limits = '{"echoes":{"c":1}}'
+    async with host, Host(url, "other") as other:
+        host.broker.plugin_limits = other.broker.plugin_limits = limits
+        world.publish("r-1")
+        await other.take()
+        world.publish("r-2")
+        host.broker.want(0)
+        await eventually(lambda: world.parked() == {"echoes": 1})
+        assert host.seen(Taken) == []
+
+        other.finish(0, "r-1")
+        taken = (await eventually(lambda: host.seen(Taken), 2))[0]
+
+    assert '"r-2"' in taken.entry.fields["payload"]
