@@ -95,6 +95,8 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert entry.id == held.id, "at most one entry a consumer"
         if entry is not None:
             self.entries[slot] = entry
+        if is_ours and entry is None:
+            self.note_let_go()  # what it had was cut off
 
     @rule()
     def take_for_all(self):
