@@ -9,6 +9,10 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS :=
+# Test processes at a time: most of them wait for other processes, and burn nothing.
+WORKERS := 4
+# What pytest says when no test is of that name.
+NONE := 5
 
 # Asks each candidate to run, since a name on the PATH may be the shim of a version
 # manager that has no such version. `make setup PYTHON=/some/python` overrules it.
@@ -57,8 +61,9 @@ demo: setup ## Run everything embedded: a handful of runs, shown live, accounted
 up: setup ## Run the supervisor with an embedded server, until Ctrl-C
 	@$(BIN)/crewpool up $(ARGS)
 
-test: check ## Run linters and all tests; narrow with ARGS='-k name'
-	$(BIN)/pytest $(ARGS)
+test: check ## Run linters and all tests, side by side; narrow with ARGS='-k name'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not alone' $(ARGS) || [ $$? -eq $(NONE) ]
+	$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq $(NONE) ]
 
 check: setup ## Run the linters only: ruff, mypy, import-linter
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """Shows the end of a run: its output, or its error with what can be done about it."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,8 +39,8 @@ def failed(result: Mapping[str, Any]) -> None:
     """Say why a run failed."""
     error = str(result.get("error") or "no reason was given")
     advice = next((cure for start, cure in _ADVICE if error.startswith(start)), "")
-    told = f"Run {result.get('plugin_run_id')} failed: {error}"
-    render.failure(told, advice or "look for the run's id in the supervisor's log")
+    run_id = str(result.get("plugin_run_id"))
+    render.failure(f"Run {run_id} failed: {error}", advice or f"crewpool runs show {shlex.quote(run_id)}")
 
 
 def document(markdown: str) -> None:

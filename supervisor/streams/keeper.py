@@ -212,7 +212,10 @@ class Keeper:
 
     async def _end_all(self, page: sweeps.Page) -> None:
         if page.trimmed:
-            self._broker.tell_trimmed(tuple(lost.id for lost in page.trimmed))
+            # Our own are told already, by the renewal that found them gone.
+            ours = {lease.id for lease in self._broker.leases.values() if not lease.is_fenced}
+            if ids := tuple(lost.id for lost in page.trimmed if lost.id not in ours):
+                self._broker.tell_trimmed(ids)
             await self._answer(page.trimmed)
         for entry in page.entries:
             ending = self._sweeper.judge(entry)

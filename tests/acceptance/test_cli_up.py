@@ -106,7 +106,7 @@ def test_with_a_data_folder_results_outlive_it(crewpool, up):
 
     assert json.loads(before.stdout)["status"] == "completed"
     assert json.loads(after.stdout) == json.loads(before.stdout)
-    assert "is known (ended): it is not published again" in after.stderr
+    assert "is known (completed): it is not published again" in after.stderr
 
 
 def test_term_while_it_still_starts_leaves_nothing_behind(crewpool):

@@ -13,6 +13,8 @@ from tests.support.linux import is_alive
 from tests.support.telling import Telling
 from tests.support.waiting import eventually, stays_true, wait_until
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def url(redis_server):

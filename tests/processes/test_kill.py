@@ -14,6 +14,8 @@ from tests.support.supervisors import SupervisorProcess
 from tests.support.waiting import stays_true, wait_until
 from tests.support.yard import Yard
 
+pytestmark = pytest.mark.alone
+
 OVERRAN = "Workflow exceeded 2s timeout"
 PLUGINS = ("sleeps", "spins", "spins-in-c", "ignores-term")
 

@@ -7,6 +7,8 @@ from tests.support.redis_world import RedisWorld
 from tests.support.supervisors import QUICK_LEASES
 from tests.support.waiting import stays_true, wait_until
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def world(own_server):

@@ -3,9 +3,13 @@
 import signal
 import time
 
+import pytest
+
 from tests.support.linux import cpu_s, is_alive, kill
 from tests.support.plugins import write_crew
 from tests.support.waiting import stays_true, wait_until
+
+pytestmark = pytest.mark.alone
 
 
 def test_term_ends_an_idle_supervisor_within_a_second(supervisor):

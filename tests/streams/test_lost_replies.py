@@ -11,6 +11,8 @@ from tests.streams.conftest import KEYS, LIMITS, START, again, done, failed, tak
 from tests.support.proxy import Proxy
 from tests.support.redis_world import REQUESTS
 
+pytestmark = pytest.mark.alone
+
 DONE = done()
 
 
