@@ -40,7 +40,8 @@ def failed(result: Mapping[str, Any]) -> None:
     error = str(result.get("error") or "no reason was given")
     advice = next((cure for start, cure in _ADVICE if error.startswith(start)), "")
     run_id = str(result.get("plugin_run_id"))
-    render.failure(f"Run {run_id} failed: {error}", advice or f"crewpool runs show {shlex.quote(run_id)}")
+    next_step = advice or f"crewpool runs show {shlex.quote(run_id)}"
+    render.failure(f"Run {run_id} failed: {error}", next_step)
 
 
 def document(markdown: str) -> None:
