@@ -104,7 +104,8 @@ def test_workers_draw_different_numbers_from_numpy_too(start_supervisor, world, 
     for n in range(3):
         drawn.add(world.output(_answered(world, "draws"))["raw"])
         assert len(drawn) == n + 1
-        for pid in supervisor.worker_pids().values():
+        # Both of them: one that is just being replaced would be missing in the count.
+        for pid in supervisor.wait_idle().worker_pids().values():
             kill(pid)
         wait_until(lambda n=n: len(supervisor.log_lines("worker_died")) == 2 * (n + 1))
 

@@ -202,7 +202,7 @@ async def test_when_the_owner_dies_its_replica_is_found(own_cluster, client_at, 
         await eventually(lambda: own_cluster.owner_of("{p}:a"), 20)
         assert not await is_back()
         owner.start()
-    assert await eventually(is_back, 20) == b"b"
+    assert await eventually(is_back, 60) == b"b"
     assert own_cluster.owner_of("{p}:a") in own_cluster.replicas
 
 
