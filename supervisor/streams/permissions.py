@@ -7,6 +7,8 @@ from supervisor.streams.inspect import FIRST
 from supervisor.streams.keys import Keys
 from supervisor.streams.queue import Queue
 
+Words = tuple[str | int, ...]
+
 
 async def denied(queue: Queue) -> list[str]:
     """Try each command that a supervisor needs; return what the server says no to.
@@ -26,13 +28,13 @@ async def denied(queue: Queue) -> list[str]:
     return refusals
 
 
-def harmless(keys: Keys) -> list[tuple[str | int, ...]]:
+def harmless(keys: Keys) -> list[Words]:
     """Return every command of the supervisor and of its scripts in a form that leaves nothing."""
     probe, group = keys.record("crewpool-doctor"), keys.group
-    all_keys = [*keys.request_streams, keys.results, keys.dead_letters]
-    all_keys += [keys.done("crewpool-doctor"), probe, keys.host("crewpool-doctor"), keys.hosts]
+    all_keys = [*keys.world, keys.dead_letters, probe, keys.hosts]
+    all_keys += [keys.done("crewpool-doctor"), keys.host("crewpool-doctor")]
     # XACK writes, so it asks for the permission to write; 0-0 is never pending.
-    acks: list[tuple[str | int, ...]] = [
+    acks: list[Words] = [
         ("XACK", stream, group, FIRST)
         for stream in (*keys.request_streams, keys.results, keys.dead_letters)
     ]
@@ -43,6 +45,13 @@ def harmless(keys: Keys) -> list[tuple[str | int, ...]]:
         ("SCRIPT", "LOAD", "return 1"),
         ("INFO", "server"),
         ("TIME",),
+        *_on_streams(probe, group),
+        *_on_other_keys(probe, keys.hosts),
+    ]
+
+
+def _on_streams(probe: str, group: str) -> list[Words]:
+    return [
         ("XADD", probe, "NOMKSTREAM", "*", "probe", "1"),
         ("XREADGROUP", "GROUP", group, "doctor", "STREAMS", probe, ">"),
         ("XREAD", "COUNT", 1, "STREAMS", probe, FIRST),
@@ -60,6 +69,11 @@ def harmless(keys: Keys) -> list[tuple[str | int, ...]]:
         ("XGROUP", "CREATE", probe, group, "0"),
         ("XGROUP", "DELCONSUMER", probe, group, "doctor"),
         ("XGROUP", "SETID", probe, group, "0"),
+    ]
+
+
+def _on_other_keys(probe: str, hosts: str) -> list[Words]:
+    return [
         ("SET", probe, "1", "XX", "EX", 1),
         ("GET", probe),
         ("EXISTS", probe),
@@ -76,13 +90,13 @@ def harmless(keys: Keys) -> list[tuple[str | int, ...]]:
         ("HDEL", probe, "count"),
         ("EXPIRE", probe, 1),
         ("DEL", probe),
-        ("ZADD", keys.hosts, "XX", "0", "crewpool-doctor"),
-        ("ZREM", keys.hosts, "crewpool-doctor"),
-        ("ZRANGE", keys.hosts, 0, 0),
-        ("ZRANGEBYSCORE", keys.hosts, 0, 0),
-        ("ZRANGEBYLEX", keys.hosts, "-", "-"),
-        ("ZLEXCOUNT", keys.hosts, "-", "-"),
-        ("ZREMRANGEBYSCORE", keys.hosts, "(0", 0),
-        ("ZCARD", keys.hosts),
-        ("ZSCORE", keys.hosts, "crewpool-doctor"),
+        ("ZADD", hosts, "XX", "0", "crewpool-doctor"),
+        ("ZREM", hosts, "crewpool-doctor"),
+        ("ZRANGE", hosts, 0, 0),
+        ("ZRANGEBYSCORE", hosts, 0, 0),
+        ("ZRANGEBYLEX", hosts, "-", "-"),
+        ("ZLEXCOUNT", hosts, "-", "-"),
+        ("ZREMRANGEBYSCORE", hosts, "(0", 0),
+        ("ZCARD", hosts),
+        ("ZSCORE", hosts, "crewpool-doctor"),
     ]
