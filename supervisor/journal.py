@@ -178,6 +178,10 @@ class Journal:
         elif isinstance(ending, Finish) and how == "duplicate":
             self._log.warning("second_result_refused", **facts)
 
+    def buried(self, reason: str) -> None:
+        """Count a dead letter of a run that was reclaimed; the keeper has logged it."""
+        self._metrics.buried(reason)
+
     def lease_lost(self, held: InHand) -> None:
         """Note that somebody else owns the run now."""
         self._metrics.lease_lost()

@@ -21,6 +21,7 @@ from supervisor.settings import Settings
 from supervisor.streams.broker import Broker
 from supervisor.streams.endings import CANCELLED, Drop, Ending, cancelled
 from supervisor.streams.facts import (
+    Buried,
     EntriesTrimmed,
     LeaseLost,
     NothingTaken,
@@ -110,6 +111,8 @@ class Ledger:
                 self._journal.trimmed(fact.ids)
             elif isinstance(fact, Passed):
                 self._journal.passed(fact)
+            elif isinstance(fact, Buried):
+                self._journal.buried(fact.reason)
             elif isinstance(fact, PluginChanged):
                 self._journal.plugin_changed(fact)
         return lost

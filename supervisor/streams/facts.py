@@ -48,6 +48,13 @@ class NothingTaken:
 
 
 @dataclass(frozen=True)
+class Buried:
+    """The sweep buried a run of another supervisor; `reason` is that of its dead letter."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class PluginChanged:
     """A plugin was paused, quarantined, probed or let go on ("running"), by whatever host."""
 
@@ -56,4 +63,4 @@ class PluginChanged:
     was: str
 
 
-Fact = Taken | Settled | LeaseLost | EntriesTrimmed | NothingTaken | Passed | PluginChanged
+Fact = Taken | Settled | LeaseLost | EntriesTrimmed | NothingTaken | Passed | PluginChanged | Buried

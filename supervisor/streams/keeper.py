@@ -16,8 +16,8 @@ from supervisor.errors import RedisAway
 from supervisor.log import Log
 from supervisor.streams import sweeps
 from supervisor.streams.broker import GONE, Broker
-from supervisor.streams.endings import Ending, Finish
-from supervisor.streams.facts import PluginChanged
+from supervisor.streams.endings import Bury, Ending, Finish
+from supervisor.streams.facts import Buried, PluginChanged
 from supervisor.streams.gauges import Gauges
 from supervisor.streams.link import Link
 from supervisor.streams.queue import Lease, Passed, Queue
@@ -226,6 +226,8 @@ class Keeper:
                 self._link.note_refused("reclaim", error)
                 continue
             self.reclaimed += 1
+            if isinstance(ending, Bury):
+                self._broker.tell(Buried(ending.letter.facts["reason"]))
             self._log.warning(
                 "run_reclaimed", run=ending.run_id, entry=entry.id, owner=entry.owner, how=how
             )

@@ -77,3 +77,18 @@ def test_a_supervisor_that_was_stopped_for_long_loses_its_run_and_says_nothing_m
     wait_until(lambda: sleeper.log_lines("lease_lost", run=run_id), what="it hears of it")
     stays_true(lambda: len(world.results(run_id)) == 1, 1.0)
     assert starts(other, run_id=run_id)
+
+
+def test_what_a_sweep_buries_is_counted(start_supervisor, world):
+    lost_is_final = {"CREWPOOL_RETRY": '{"lost": "none"}', **QUICK_LEASES}
+    victim = start_supervisor(**lost_is_final)
+    run_id = world.publish(plugin="sleeps")
+    wait_until(lambda: victim.log_lines("run_started", run=run_id), what="it runs")
+    victim.kill()
+
+    other = start_supervisor(**lost_is_final)
+
+    wait_until(lambda: world.result(run_id), 20, "it was answered")
+    (letter,) = world.dead_letters()
+    assert letter["class"] == "lost"
+    wait_until(lambda: other.metric("crewpool_dead_letters_total", reason="lost") == 1)
