@@ -236,3 +236,15 @@ async def test_a_state_without_its_facts_blocks_nobody(queue, world, state):
     world.publish("r-1")
 
     assert run_of(await taken(queue)) == "r-1"
+
+
+async def test_an_id_that_is_no_text_is_nobody_elses(queue, world):
+    """Half of a surrogate pair: one entry must not count as the run of another."""
+    world.publish("a\ud800b")
+    world.publish("a\udfffb")
+    world.publish("a?b")
+
+    answers = [await queue.take(f"host.s{n}") for n in range(3)]
+
+    assert [answer.passed for answer in answers] == [()] * 3
+    assert run_of(answers[2].got) == "a?b"

@@ -82,15 +82,6 @@ local function is_run_id(text)
   return #characters <= 128 and not string.find(characters, '[\128-\255]')
 end
 
--- Python reads half of a surrogate pair in a string, cjson refuses the whole text.
-local function decoded(payload)
-  local is_json, body = pcall(cjson.decode, payload)
-  if not is_json then
-    is_json, body = pcall(cjson.decode, (string.gsub(payload, '\\u[dD][89a-fA-F]%x%x', '?')))
-  end
-  return is_json and type(body) == 'table' and body or {}
-end
-
 -- Run id and plugin of an entry, '' where they cannot be read. The supervisor checks them
 -- once more, and strictly; here they only decide what waits and what is counted. What has
 -- no run id never runs, so it counts for no plugin.
@@ -99,7 +90,12 @@ local function run_of(fields, cap)
   if not payload or #payload > cap then
     return '', ''
   end
-  local body = decoded(payload)
+  -- What cjson refuses wire.py refuses: it must not be read in another way here, or one
+  -- entry would count as the run of another.
+  local is_json, body = pcall(cjson.decode, payload)
+  if not is_json or type(body) ~= 'table' then
+    return '', ''
+  end
   local run, plugin = body['plugin_run_id'], body['plugin_name']
   if not is_run_id(run) then
     return '', ''
