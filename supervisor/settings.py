@@ -7,13 +7,11 @@ all others are CREWPOOL_<FIELD>.
 import os
 import re
 import socket
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationInfo,
@@ -30,6 +28,7 @@ from pydantic_settings import (
 
 from supervisor.addresses import FORMS, has_known_scheme, is_encrypted, with_files
 from supervisor.messaging import Messaging, filled_in
+from supervisor.worker_settings import Positive, WorkerSettings
 from worker.policies import Cause, Retries, Retry, refuse_final
 
 CONFIG_FILE = "crewpool.toml"
@@ -38,34 +37,14 @@ FIXED_NAMES = {
     "plugin_dir": "PLUGIN_DIR",
     "crew_timeout_s": "CREW_TIMEOUT_SECONDS",
 }
-# What the environment of a worker may hold, besides what the zygote sets by itself.
-_WORKER_ENV = """
-    PATH HOME USER LANG LANGUAGE LC_* TZ TMPDIR LD_LIBRARY_PATH VIRTUAL_ENV
-    PYTHONPATH PYTHONHASHSEED PYTHONUTF8
-    SSL_CERT_* REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
-    HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
-    MODEL MODEL_NAME OPENAI_* ANTHROPIC_* GEMINI_* GOOGLE_* AZURE_* AWS_* GROQ_* MISTRAL_*
-    OPENROUTER_* DEEPSEEK_* OLLAMA_* COHERE_* CEREBRAS_* DASHSCOPE_* DEEPINFRA_* SNOWFLAKE_*
-    NVIDIA_NIM_* WATSONX_* SAMBANOVA_* VLLM_* PERPLEXITYAI_* FIREWORKS_AI_* TOGETHERAI_* XAI_*
-    HF_TOKEN BASE_URL TAVILY_* SERPER_* CREWPOOL_OFFLINE_MODEL_URL
-"""
-WORKER_ENV = tuple(_WORKER_ENV.split())
 # The ends that another start may mend, where neither plugin nor settings say other.
 RETRIED = ("crash", "oom", "lost", "rate_limited")
 # A lost run did nothing wrong and has waited for a lease already; a model that says 429
 # wants us to wait.
 BACKOFF_S = {"lost": 0.0, "rate_limited": 5.0}
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Words = Annotated[
-    tuple[str, ...],
-    NoDecode,
-    BeforeValidator(
-        lambda v: re.split(r"[\s,]+", v.strip()) if isinstance(v, str) and v else v or ()
-    ),
-]
 
 
-class Settings(BaseSettings):
+class Settings(WorkerSettings, BaseSettings):
     """All settings of a supervisor. Lengths in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(
@@ -97,14 +76,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("crew_timeout_s", "CREW_TIMEOUT_SECONDS"),
         description="longest run of a crew; plugin.yaml may say other",
     )
-    workers: int = Field(2, ge=1, le=512, description="crews at a time")
     http_host: str = Field("127.0.0.1", description="where probes and metrics are served")
     http_port: int = Field(8000, ge=0, le=65535, description="0 takes a free port")
     drain_s: float = Field(300, ge=0, description="how long TERM lets crews finish")
     lease_s: Positive = Field(15, description="idle time after which others reclaim a run")
     renew_every_s: Positive = Field(5, description="how often leases are renewed")
     sweep_every_s: Positive = Field(2, description="how often lapsed leases are looked for")
-    boot_timeout_s: Positive = Field(60, description="longest start of the zygote or of a worker")
     max_attempts: int = Field(
         3, ge=1, le=100, description="starts of a run that crash, oom, lost or rate_limited ended"
     )
@@ -147,9 +124,6 @@ class Settings(BaseSettings):
     host_name: str = Field(
         "", description="name of this host in consumer names; default: its hostname"
     )
-    storage_dir: Path | None = Field(None, description="CrewAI's files; default: /dev/shm")
-    preload: Words = Field(("crewai",), description="modules the zygote imports")
-    worker_env: Words = Field(WORKER_ENV, description="variables a worker may see (patterns)")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="before")
@@ -188,14 +162,6 @@ class Settings(BaseSettings):
     @classmethod
     def _host(cls, name: str) -> str:
         return re.sub(r"[^A-Za-z0-9_.-]", "-", name or socket.gethostname())[:64]
-
-    @field_validator("storage_dir")
-    @classmethod
-    def _storage(cls, folder: Path | None) -> Path:
-        if folder is not None:
-            return folder.absolute()
-        shm = Path("/dev/shm")  # noqa: S108  # tmpfs on purpose (trap C7); our folder in it is 0700
-        return shm if os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
 
     def retry_of(self, cause: Cause) -> Retry:
         """Return how often a run is started that this cause ended, where no plugin says other."""

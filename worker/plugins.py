@@ -16,12 +16,13 @@ from typing import Annotated, Any
 
 import yaml
 from jsonschema import Draft202012Validator, SchemaError
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from worker.errors import PluginBroken, PluginNotFound, SettingsInvalid
 from worker.policies import Policies
 from worker.problems import what_is_wrong
 from worker.redact import without_credentials
+from worker.sizes import Size, text_of
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MOST_PROBLEMS = 5
@@ -34,6 +35,18 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
+def _not_ours(name: str) -> str:
+    """Refuse what no crew may see, and what is no name."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+        raise ValueError("must be the name of a variable (no pattern, no value)")
+    if name.upper().startswith(("REDIS", "CREWPOOL_")):
+        raise ValueError("no crew ever sees variables of Redis or crewpool")
+    return name
+
+
+Variable = Annotated[str, AfterValidator(_not_ours)]
+
+
 class Manifest(Policies):
     """What plugin.yaml may say. Unknown keys are refused: they are mostly misspelt ones."""
 
@@ -43,6 +56,21 @@ class Manifest(Policies):
     timeout_s: Annotated[
         float | None, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_truth)
     ] = None
+    grace_s: Annotated[
+        float, Field(ge=0, le=300, allow_inf_nan=False), BeforeValidator(_no_truth)
+    ] = 0.0
+    memory_soft: Size | None = None
+    memory_hard: Size | None = None
+    env: tuple[Variable, ...] = Field((), max_length=100)
+
+    @model_validator(mode="after")
+    def _soft_below_hard(self) -> "Manifest":
+        if self.memory_soft and self.memory_hard and self.memory_soft > self.memory_hard:
+            raise ValueError(
+                f"memory_soft ({text_of(self.memory_soft)}) must be at most "
+                f"memory_hard ({text_of(self.memory_hard)})"
+            )
+        return self
 
 
 @dataclass(frozen=True)

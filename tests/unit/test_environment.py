@@ -1,7 +1,7 @@
 """What of our environment a worker may see."""
 
 from supervisor.pool.environment import secrets_in, worker_environment
-from supervisor.settings import WORKER_ENV
+from supervisor.worker_settings import WORKER_ENV
 from worker.crew.lockdown import FORCED, lock_down
 
 URL = "redis://:s3cr3t@redis.internal:6379/0"
