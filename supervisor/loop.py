@@ -17,6 +17,7 @@ from supervisor.phases import Ask, Phase
 from supervisor.pool.deadlines import Deadline
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.pool import Death, Report
+from supervisor.probes import Probes
 from supervisor.remote import Remote
 from supervisor.standing import Standing
 from supervisor.streams.endings import CANCELLED
@@ -47,7 +48,7 @@ class Supervisor:
         self._clock = parts.clock
         self._standing = Standing(parts.settings.workers, parts.settings.drain_s)
         self._remote = Remote(parts, self._standing)
-        self._came_round_at = parts.clock()
+        self.probes = Probes(parts, self._standing)
         self._exit = Exit.CLEAN
         self._title = ""
         self._generation = 0
@@ -78,38 +79,6 @@ class Supervisor:
             await self._end()
         return self._exit
 
-    def stalled_s(self) -> float:
-        """Return how long ago the loop last came round; for liveness."""
-        return self._clock() - self._came_round_at
-
-    def not_ready_because(self) -> str:
-        """Return why no run would be taken now, "" when one would; for readiness."""
-        if because := self._standing.not_running_because():
-            return because
-        if not self._parts.link.is_up:
-            return self._parts.link.cause
-        if not any(h.state in (State.IDLE, State.BUSY) for h in self._parts.pool.handles.values()):
-            return self._parts.pool.spawner.last_reason or "no worker has booted yet"
-        return ""
-
-    def exposition(self) -> bytes:
-        """Return all metrics, with the gauges as they stand now."""
-        parts = self._parts
-        states = {state.value: 0 for state in State if state is not State.GONE}
-        for handle in parts.pool.handles.values():
-            states[handle.state.value] += 1
-        parts.metrics.set_workers(states)
-        gauges = parts.keeper.gauges
-        parts.metrics.set_queue(gauges.lag, gauges.pending)
-        parts.metrics.set_waiting(gauges.delayed, gauges.parked, gauges.plugins)
-        parts.metrics.set_totals(
-            redis_up=parts.link.is_up,
-            outages=parts.link.outages,
-            zygotes=parts.pool.zygote_restarts,
-            reclaimed=parts.keeper.reclaimed,
-        )
-        return parts.metrics.exposition()
-
     async def _start(self) -> None:
         parts = self._parts
         become_subreaper()
@@ -117,7 +86,7 @@ class Supervisor:
         # Our environment and memory hold Redis' password; crews run as the same user (P5).
         forbid_inspection()
         self._read_plugins()
-        await parts.http.start(self, self._settings.http_host, self._settings.http_port)
+        await parts.http.start(self.probes, self._settings.http_host, self._settings.http_port)
         parts.broker.start(
             parts.keeper.keep_for_ever(),
             parts.records.write_for_ever(),
@@ -155,7 +124,7 @@ class Supervisor:
         parts.log.info("stopped", exit=int(self._exit))
 
     def _come_round(self) -> None:
-        self._came_round_at = self._clock()
+        self.probes.came_round()
         if (failure := self._parts.broker.failure()) is not None:
             raise failure
         self._read_plugins_of_new_zygote()
@@ -255,7 +224,7 @@ class Supervisor:
                 standing.phase = Phase.STOPPED
 
     def _next_alarm(self) -> float:
-        pulse = self._came_round_at + PULSE_S
+        pulse = self.probes.came_round_at + PULSE_S
         alarms = (pulse, self._parts.pool.next_alarm(), self._standing.drain_alarm)
         return min(alarm for alarm in alarms if alarm is not None)
 
