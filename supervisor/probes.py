@@ -47,7 +47,7 @@ class Probes:
         parts.metrics.set_totals(
             redis_up=parts.link.is_up,
             outages=parts.link.outages,
-            zygotes=parts.pool.zygote_restarts,
+            zygotes=parts.pool.answers.zygote_restarts,
             reclaimed=parts.keeper.reclaimed,
         )
         return parts.metrics.exposition()

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from supervisor.errors import WorkersCannotBoot
 from supervisor.log import Log
 from supervisor.pool import hardkill
+from supervisor.pool.answers import Answers
 from supervisor.pool.backoff import FIRST_S, delay_s, is_hopeless
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, verdict_on
 from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse, reap
 from supervisor.pool.spawner import Spawner, Zygote
-from worker.protocol import Forked, Outcome, Progress, Ready, Refused, ZygoteReady
+from supervisor.pool.strays import Strays
+from worker.protocol import Outcome, Progress, Ready
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Pool:
     ) -> None:
         self.handles: dict[int, Handle] = {}
         self.spawner = spawner
-        self.zygote_restarts = 0
+        self.answers = Answers(spawner, self._kill_tree, log)
+        self._strays = Strays(self._kill_tree, log)
         self._readers = readers
         self._clock = clock
         self._boot_timeout_s = boot_timeout_s
@@ -60,13 +63,10 @@ class Pool:
         self._not_before: dict[int, float] = {}
         self._unclaimed: dict[int, Corpse] = {}
         self._last_fault = ""
-        self._may_have_strays = False
 
     def read(self) -> list[Report]:
         """Read all that rang: the zygote first, whose answers give the workers their pids."""
-        for zygote in self.spawner.zygotes:
-            zygote.read()
-            self._note_zygote(zygote)
+        self.answers.read(self.handles.values())
         reports = []
         now = self._clock()
         for handle in self._readers.take(self.handles):
@@ -90,13 +90,15 @@ class Pool:
                 deaths += self._orphaned_orders(zygote)
             else:
                 # An orphan of a crew: where one was, others may be.
-                self._may_have_strays = True
+                self._strays.suspect()
                 if any(h.pid is None for h in self.handles.values()):
                     # Or a worker, and the zygote's answer with its pid is still on its way.
                     self._unclaimed[corpse.pid] = corpse
-        self._may_have_strays |= bool(deaths)
-        if self._may_have_strays:
-            self._kill_strays()
+        if deaths:
+            self._strays.suspect()
+        known = {handle.pid for handle in self.handles.values()}
+        zygotes = {zygote.pid for zygote in self.spawner.zygotes}
+        self._strays.kill(known | zygotes | self._readers.companions)
         return deaths
 
     def overdue(self, now: float) -> list[tuple[Handle, str]]:
@@ -181,32 +183,6 @@ class Pool:
             self.handles[slot] = handle
             self._readers.add(handle)
 
-    def _note_zygote(self, zygote: Zygote) -> None:
-        while zygote.words:
-            word = zygote.words.popleft()
-            if isinstance(word, Forked):
-                self._claim(word)
-            elif isinstance(word, ZygoteReady):
-                self._note_ready(zygote, word)
-            elif isinstance(word, Refused):
-                self._log.error("zygote_refused", pid=zygote.pid, reason=word.reason)
-                self.spawner.note_refused(zygote, word)
-
-    def _claim(self, word: Forked) -> None:
-        for handle in self.handles.values():
-            if handle.order == word.order:
-                handle.pid = word.pid
-                if handle.state is State.DOOMED:
-                    self._kill_tree(word.pid)
-
-    def _note_ready(self, zygote: Zygote, word: ZygoteReady) -> None:
-        old = self.spawner.note_ready(zygote, word)
-        self._log.info("zygote_ready", pid=zygote.pid, modules=word.modules, import_s=word.import_s)
-        for plugin, reason in word.lazy.items():
-            self._log.warning("plugin_not_preloaded", plugin=plugin, reason=reason)
-        if old is not None:
-            hardkill.kill_tree(old.pid)
-
     def _take_inbox(self, handle: Handle) -> list[Report]:
         reports = []
         while handle.inbox:
@@ -239,22 +215,17 @@ class Pool:
         return Death(handle, corpse)
 
     def _zygote_death(self, corpse: Corpse) -> Zygote | None:
-        zygote = self.spawner.note_death(corpse.pid, corpse.how(), self._clock())
+        zygote = self.answers.note_death(corpse, self._clock())
         if zygote is not None:
             # Closed only now that it is dead: a living one takes the end of its socket for
             # our death, and sweeps the workers up.
             self._readers.drop_zygote(zygote)
             zygote.sock.close()
-        if zygote is not None and zygote.is_leaving:
-            self._log.info("zygote_replaced", pid=zygote.pid)
-        elif zygote is not None:
-            self.zygote_restarts += 1
-            self._log.warning("zygote_died", pid=zygote.pid, reason=zygote.reason)
         return zygote
 
     def _orphaned_orders(self, zygote: Zygote) -> list[Death]:
         """Give up orders that a dead zygote did not carry out: no answer will come."""
-        self._note_zygote(zygote)
+        self.answers.note(zygote, self.handles.values())
         owed = [
             handle
             for handle in self.handles.values()
@@ -264,16 +235,3 @@ class Pool:
 
     def _kill_tree(self, root: int) -> int:
         return hardkill.kill_tree(root, {zygote.pid for zygote in self.spawner.zygotes})
-
-    def _kill_strays(self) -> None:
-        """Kill what dead workers left to us. We are their subreaper, so that a process below
-        us which is neither worker nor zygote nor a program of ours is a leftover.
-        """
-        if any(handle.pid is None for handle in self.handles.values()):
-            return  # one of them may be the worker whose pid we are about to hear: later
-        self._may_have_strays = False
-        known = {handle.pid for handle in self.handles.values()}
-        known |= {zygote.pid for zygote in self.spawner.zygotes} | self._readers.companions
-        for stray in hardkill.children_of(os.getpid()) - known:
-            killed = self._kill_tree(stray)
-            self._log.warning("strays_killed", pid=stray, processes=killed)

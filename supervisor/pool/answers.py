@@ -1,0 +1,70 @@
+"""Takes in what zygotes answer: the pids of workers, that they are ready, why they cannot.
+
+Called by the pool, which reads the zygotes before the workers: a worker whose pid is not
+known yet cannot be killed.
+"""
+
+from collections.abc import Callable, Iterable
+
+from supervisor.log import Log
+from supervisor.pool import hardkill
+from supervisor.pool.handle import Handle, State
+from supervisor.pool.reaper import Corpse
+from supervisor.pool.spawner import Spawner, Zygote
+from worker.protocol import Forked, Refused, ZygoteReady
+
+
+class Answers:
+    """The zygotes' side of the pool. `kill_tree` ends a worker that was doomed unborn."""
+
+    def __init__(self, spawner: Spawner, kill_tree: Callable[[int], int], log: Log) -> None:
+        self.zygote_restarts = 0
+        self._spawner = spawner
+        self._kill_tree = kill_tree
+        self._log = log
+
+    def read(self, handles: Iterable[Handle]) -> None:
+        """Read all zygotes, and give the workers among `handles` their pids."""
+        waiting = list(handles)
+        for zygote in self._spawner.zygotes:
+            zygote.read()
+            self.note(zygote, waiting)
+
+    def note(self, zygote: Zygote, handles: Iterable[Handle]) -> None:
+        """Take in what one zygote has said so far."""
+        while zygote.words:
+            word = zygote.words.popleft()
+            if isinstance(word, Forked):
+                self._claim(word, handles)
+            elif isinstance(word, ZygoteReady):
+                self._note_ready(zygote, word)
+            elif isinstance(word, Refused):
+                self._log.error("zygote_refused", pid=zygote.pid, reason=word.reason)
+                self._spawner.note_refused(zygote, word)
+
+    def note_death(self, corpse: Corpse, now: float) -> Zygote | None:
+        """Take the death of a zygote into account; None when this is none of theirs."""
+        zygote = self._spawner.note_death(corpse.pid, corpse.how(), now)
+        if zygote is None:
+            return None
+        if zygote.is_leaving:
+            self._log.info("zygote_replaced", pid=zygote.pid)
+        else:
+            self.zygote_restarts += 1
+            self._log.warning("zygote_died", pid=zygote.pid, reason=zygote.reason)
+        return zygote
+
+    def _claim(self, word: Forked, handles: Iterable[Handle]) -> None:
+        for handle in handles:
+            if handle.order == word.order:
+                handle.pid = word.pid
+                if handle.state is State.DOOMED:
+                    self._kill_tree(word.pid)
+
+    def _note_ready(self, zygote: Zygote, word: ZygoteReady) -> None:
+        old = self._spawner.note_ready(zygote, word)
+        self._log.info("zygote_ready", pid=zygote.pid, modules=word.modules, import_s=word.import_s)
+        for plugin, reason in word.lazy.items():
+            self._log.warning("plugin_not_preloaded", plugin=plugin, reason=reason)
+        if old is not None:
+            hardkill.kill_tree(old.pid)
