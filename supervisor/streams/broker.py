@@ -18,7 +18,16 @@ from redis.exceptions import RedisError
 
 from supervisor.errors import RedisAway
 from supervisor.log import Log
-from supervisor.streams.endings import CANCELLED, Bury, Ending, Finish, HandBack, cancelled
+from supervisor.streams.endings import (
+    CANCELLED,
+    Bury,
+    Ending,
+    Finish,
+    HandBack,
+    cancelled,
+    gone,
+    of_what_is_gone,
+)
 from supervisor.streams.facts import EntriesTrimmed, Fact, LeaseLost, NothingTaken, Settled, Taken
 from supervisor.streams.link import Link
 from supervisor.streams.queue import (
@@ -30,12 +39,11 @@ from supervisor.streams.queue import (
     Trimmed,
 )
 from supervisor.streams.records import Records
-from supervisor.streams.sweeps import forget
-from supervisor.streams.wire import Entry, Result
+from supervisor.streams.sweeps import forget, unique_of
+from supervisor.streams.wire import Entry
 
 TRIMMED = "trimmed"
 NO_ENTRY = "0-0"
-GONE = "The request was removed from its stream before it ended, and cannot be started again"
 RETRY_S = 0.5
 """Between two tries of a command that Redis refused, for example for want of memory."""
 LOOK_AGAIN_S = 60.0
@@ -200,7 +208,7 @@ class Broker:
                 self.link.stir()
             got = answer.got
             if isinstance(got, Trimmed):
-                self.tell_trimmed((got.id,))
+                await self._answer_trimmed(got, consumer)
             elif isinstance(got, Entry):
                 self._note_taken(slot, got, consumer)
             for passed in answer.passed:
@@ -211,6 +219,13 @@ class Broker:
             if isinstance(got, Nothing):
                 return got
         return None
+
+    async def _answer_trimmed(self, cut: Trimmed, consumer: str) -> None:
+        """Give the run its result; acknowledged with it, and not before (P7)."""
+        if cut.run_id:
+            unique = await unique_of(self._queue, cut.run_id)
+            await self.end(Lease(cut.stream, cut.id, consumer, unique=unique), gone(cut.run_id))
+        self.tell_trimmed((cut.id,))
 
     def _note_taken(self, slot: int, entry: Entry, consumer: str) -> None:
         lease = Lease.of(entry, consumer)
@@ -245,7 +260,7 @@ class Broker:
     async def end(self, lease: Lease, ending: Ending) -> str:
         """Carry out an ending; returns the script's answer. Raises RedisAway, RedisError."""
         if not lease.is_fenced:
-            ending = _only_result(ending)
+            ending = of_what_is_gone(ending)
         record = self._records.last(ending)
         if isinstance(ending, Finish):
             return await self._queue.finish(lease, ending, record)
@@ -280,14 +295,3 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=0.1)
-
-
-def _only_result(ending: Ending) -> Ending:
-    """Return the ending of an entry that is no longer in its stream: it cannot go back, but
-    its run can still be answered.
-    """
-    if isinstance(ending, HandBack):
-        return Finish(Result(ending.run_id, "failed", error=GONE), "lost")
-    if isinstance(ending, Bury) and ending.result is not None:
-        return Finish(ending.result, ending.cause)
-    return ending

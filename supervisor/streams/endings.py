@@ -7,6 +7,7 @@ from typing import Any
 from supervisor.streams.wire import Result
 
 CANCELLED = "cancelled"
+GONE = "The request was removed from its stream before it ended, and cannot be started again"
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,19 @@ Ending = Finish | HandBack | Bury | Drop
 def cancelled(run_id: str, meta: Mapping[str, Any] | None = None) -> Finish:
     """Return the ending of a run that somebody cancelled."""
     return Finish(Result(run_id, "failed", error=CANCELLED, meta=meta or {}), CANCELLED)
+
+
+def gone(run_id: str) -> Finish:
+    """Return the ending of a run whose entry somebody removed: it cannot be started again."""
+    return Finish(Result(run_id, "failed", error=GONE), "lost")
+
+
+def of_what_is_gone(ending: Ending) -> Ending:
+    """Return the ending of an entry that is no longer in its stream: it cannot go back, but
+    its run can still be answered.
+    """
+    if isinstance(ending, HandBack):
+        return gone(ending.run_id)
+    if isinstance(ending, Bury) and ending.result is not None:
+        return Finish(ending.result, ending.cause)
+    return ending

@@ -15,14 +15,14 @@ from redis.exceptions import RedisError
 from supervisor.errors import RedisAway
 from supervisor.log import Log
 from supervisor.streams import sweeps
-from supervisor.streams.broker import GONE, Broker
-from supervisor.streams.endings import Bury, Ending, Finish
+from supervisor.streams.broker import Broker
+from supervisor.streams.endings import Bury, Ending, gone
 from supervisor.streams.facts import Buried, PluginChanged
 from supervisor.streams.gauges import Gauges
 from supervisor.streams.link import Link
 from supervisor.streams.queue import Lease, Passed, Queue
 from supervisor.streams.server import check_server
-from supervisor.streams.wire import Entry, Result
+from supervisor.streams.wire import Entry
 
 PROBE_S = 0.25
 RETRY_S = 0.5
@@ -261,12 +261,11 @@ class Keeper:
             is_in_work = (lost.stream, lost.id) in ours if is_ours else host in living
             if is_in_work:
                 continue
-            ending = Finish(Result(lost.run_id, "failed", error=GONE), "lost")
             unique = await sweeps.unique_of(self._queue, lost.run_id)
             lease = Lease(
                 lost.stream, lost.id, self._sweeper.consumer, is_fenced=False, unique=unique
             )
-            how = await self._broker.end(lease, ending)
+            how = await self._broker.end(lease, gone(lost.run_id))
             self._broker.tell(Passed("gone", lost.run_id, lost.plugin, how))
             answered += 1
         return answered

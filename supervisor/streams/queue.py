@@ -78,10 +78,14 @@ class More:
 
 @dataclass(frozen=True)
 class Trimmed:
-    """An entry that was pending and that somebody else cut off its stream (trap R7)."""
+    """An entry that was pending and that somebody else cut off its stream (trap R7).
+
+    `run_id` is "" where nobody knows it; then it was let go of. Else it waits for its result.
+    """
 
     stream: str
     id: str
+    run_id: str = ""
 
 
 @dataclass(frozen=True)

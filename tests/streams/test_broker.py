@@ -61,6 +61,24 @@ async def test_an_entry_trimmed_under_its_run_is_told_and_can_still_be_answered(
     world.assert_nothing_pending()
 
 
+async def test_what_was_cut_off_before_it_could_start_is_answered_with_its_acknowledgement(
+    host, world
+):
+    async with host:
+        world.publish("r-1")
+        taken = await host.take()
+        # As after a read whose answer was lost: pending and held, and unknown to us.
+        del host.broker.leases[0]
+        world.client.xdel(REQUESTS, taken.lease.id)
+        host.broker.want(0)
+        await eventually(lambda: host.seen(EntriesTrimmed))
+        await eventually(lambda: world.results() != [])
+
+    assert "removed from its stream" in world.result("r-1")["error"]
+    world.assert_exactly_one_result(["r-1"])
+    world.assert_nothing_pending()
+
+
 async def test_a_hand_back_of_what_was_trimmed_is_answered_as_failed(host, world):
     async with host:
         world.publish("r-1")

@@ -3,7 +3,7 @@
 import pytest
 
 from supervisor.streams import sweeps
-from supervisor.streams.broker import GONE
+from supervisor.streams.endings import GONE
 from supervisor.streams.facts import EntriesTrimmed, Settled
 from supervisor.streams.keeper import Rhythm
 from supervisor.streams.publish import Publication, publish

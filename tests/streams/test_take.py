@@ -2,7 +2,8 @@
 
 import pytest
 
-from supervisor.streams.queue import Answer, Nothing, Trimmed
+from supervisor.streams.endings import gone
+from supervisor.streams.queue import Answer, Lease, Nothing, Trimmed
 from tests.streams.conftest import LIMITS, taken, taken_runs
 from tests.support.redis_world import GROUP, REQUESTS, STREAMS
 
@@ -81,14 +82,30 @@ async def test_nothing_is_told_with_the_place_where_to_listen_on(queue, world):
     assert answer == Answer(Nothing(("0-0", entry.id, "0-0", "0-0", "0-0")))
 
 
-async def test_what_was_trimmed_while_pending_is_told_once_and_let_go(queue, world):
-    world.publish()
+async def test_what_was_trimmed_while_pending_stays_so_until_its_run_has_a_result(queue, world):
+    world.publish("r-1")
+    entry = await taken(queue, "host.s0")
+    world.client.xdel(REQUESTS, entry.id)
+
+    for _ in range(2):
+        assert (await queue.take("host.s0")).got == Trimmed(REQUESTS, entry.id, "r-1")
+    assert len(world.pending()) == 1
+
+    await queue.finish(Lease(REQUESTS, entry.id, "host.s0"), gone("r-1"), {})
+    assert isinstance((await queue.take("host.s0")).got, Nothing)
+    assert world.pending() == []
+    world.assert_exactly_one_result(["r-1"])
+
+
+async def test_what_was_trimmed_and_is_no_run_is_told_once_and_let_go(queue, world):
+    world.publish(raw="no json")
     entry = await taken(queue, "host.s0")
     world.client.xdel(REQUESTS, entry.id)
 
     assert (await queue.take("host.s0")).got == Trimmed(REQUESTS, entry.id)
     assert isinstance((await queue.take("host.s0")).got, Nothing)
     assert world.pending() == []
+    assert world.client.hlen(queue.keys.holding) == 0
 
 
 async def test_an_entry_that_was_cut_off_before_its_delivery_disturbs_nobody(queue, world):

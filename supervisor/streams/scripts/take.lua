@@ -18,7 +18,8 @@
 -- ARGV[9] -> life of a record (s)
 -- Output: { what, detail, wake_ms, events }
 --         'taken', entry | 'adopted', entry    entry as in _world.lua
---         'trimmed', { stream, id }            it was pending here, and somebody cut it off
+--         'trimmed', { stream, id, run }   it was pending here, and somebody cut it off: it is
+--                          acknowledged with the result of its run, or now if none is known
 --         'none', ids      wait for an entry after these (the request streams, the bell),
 --                          at most wake_ms, -1 when no time will bring anything
 --         'more'           nothing yet, and there was much to pass over: ask again
@@ -108,9 +109,8 @@ local function notice_loss(stream, facts)
   return read
 end
 
--- The id behind the last delivered one. It is kept, because to look at an entry is to copy
--- it, and one that waits may have megabytes. One that was cut off meanwhile gives at worst
--- a place too early.
+-- The id behind the last delivered one. Kept, because to look at an entry is to copy it, and it
+-- may have megabytes. One that was cut off meanwhile gives at worst a place too early.
 local function head_of(stream, last)
   local before, id = string.match(redis.call('HGET', HEADS, stream) or '', '^(%S+) (%S+)$')
   if before == last then
@@ -258,8 +258,13 @@ for _, stream in ipairs(STREAMS) do
     local id = pending[1][1]
     local entries = redis.call('XRANGE', stream, id, id)
     if #entries == 0 then
+      local run = held_as('', stream, id)
+      if run and string.sub(run, 1, 1) ~= NO_RUN then
+        return answer('trimmed', { stream, id, run })
+      end
+      release('', stream, id)
       redis.call('XACK', stream, group, id)
-      return answer('trimmed', { stream, id })
+      return answer('trimmed', { stream, id, '' })
     end
     -- A look with XREADGROUP 0 would count as a delivery (R3); the lease starts anew.
     redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
