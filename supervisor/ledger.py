@@ -5,21 +5,17 @@ fetched, and exactly one ending goes out for each entry. Neither of them is wait
 """
 
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from supervisor import verdicts
 from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
+from supervisor.judging import Judge, duration_of
 from supervisor.limits import limits_text
 from supervisor.pool.handle import Handle
-from supervisor.pool.oom import OomWatch
 from supervisor.pool.pool import Death
-from supervisor.retries import policy_for
 from supervisor.settings import Settings
 from supervisor.streams.broker import Broker
-from supervisor.streams.endings import CANCELLED, Drop, Ending, cancelled
+from supervisor.streams.endings import Drop, Ending, cancelled
 from supervisor.streams.facts import (
     Buried,
     EntriesTrimmed,
@@ -30,16 +26,10 @@ from supervisor.streams.facts import (
     Taken,
 )
 from supervisor.streams.queue import Passed
-from supervisor.streams.wire import Entry, Rejected, Request, parse
+from supervisor.streams.wire import Rejected, Request, parse
 from worker.errors import CrewpoolError, PluginNotFound
 from worker.plugins import Catalogue
-from worker.policies import Cause, Retry
 from worker.protocol import Assignment, Outcome, Progress
-
-# Why a worker was killed when it was not its run's fault.
-STOPPING = "stopping"
-LEASE_LOST = "lease_lost"
-TIMEOUT = "timeout"
 
 
 class Ledger:
@@ -49,24 +39,24 @@ class Ledger:
         self,
         broker: Broker,
         journal: Journal,
+        judge: Judge,
         settings: Settings,
     ) -> None:
-        self._catalogue = Catalogue()
         self.in_hand: dict[int, InHand] = {}
         self._wanted: set[int] = set()
         self._broker = broker
         self._journal = journal
+        self._judge = judge
         self._settings = settings
-        self._oom = OomWatch()
 
     @property
     def catalogue(self) -> Catalogue:
         """The plugins that can be run here."""
-        return self._catalogue
+        return self._judge.catalogue
 
     @catalogue.setter
     def catalogue(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+        self._judge.catalogue = catalogue
         self._broker.plugin_limits = limits_text(catalogue)
 
     @property
@@ -145,11 +135,7 @@ class Ledger:
         if held.stage is not Stage.RUNNING or held.request is None:
             return
         self._journal.ended(held, outcome)
-        facts = self._meta(held, outcome.duration_s, outcome)
-        self._settle(
-            handle.slot,
-            verdicts.of_outcome(held.entry, outcome, facts, self._context(held)),
-        )
+        self._settle(handle.slot, self._judge.of_outcome(held, outcome))
 
     def note_death(self, death: Death) -> None:
         """End or hand back the run of a worker that died."""
@@ -161,32 +147,9 @@ class Ledger:
             # Its last words were in the socket: it died after the work was done.
             self.note_outcome(handle, run.outcome)
             return
-        self._settle(handle.slot, self._verdict_on(death, held, held.request))
-
-    def _verdict_on(self, death: Death, held: InHand, request: Request) -> Ending:
-        because, run = death.handle.doomed_because, death.handle.run
-        duration_s = time.monotonic() - run.started_at if run else 0.0
-        cause: Cause = "oom" if not because and self._oom.explains(death.corpse) else "crash"
-        self._journal.run_died(held, because or cause, death, duration_s)
-        context = self._context(held)
-        facts = self._meta(held, duration_s, run.progress if run else None)
-        if because == TIMEOUT:
-            return verdicts.of_timeout(held.entry, request.run_id, held.timeout_s, context, facts)
-        if because == CANCELLED:
-            return cancelled(request.run_id, facts)
-        if because == LEASE_LOST:
-            return Drop(request.run_id)
-        if because == STOPPING:
-            return verdicts.of_drained(held.entry, request.run_id)
-        how = because or death.corpse.how()
-        return verdicts.of_crash(held.entry, request.run_id, cause, how, context)
-
-    def judge_lapsed(self, entry: Entry) -> Ending:
-        """Judge an entry of another supervisor whose lease lapsed; for the sweep."""
-        request = parse(entry, self._settings.max_payload_bytes)
-        plugin = request.plugin if isinstance(request, Request) else ""
-        context = verdicts.Context(entry.owner, self._policy(plugin))
-        return verdicts.of_lapsed(entry, request, context)
+        cause = self._judge.cause_of(death)
+        self._journal.run_died(held, cause, death, duration_of(death))
+        self._settle(handle.slot, self._judge.of_death(held, death, cause))
 
     def cancel(self, run_id: str) -> int | None:
         """End a run that somebody cancelled; return the slot whose worker must die for it."""
@@ -204,9 +167,7 @@ class Ledger:
             request = self._known(request)
         if isinstance(request, Rejected):
             self.in_hand[taken.slot] = InHand(taken, None, 0.0, Stage.SETTLING)
-            context = self._context(self.in_hand[taken.slot])
-            ending = verdicts.of_rejected(taken.entry, request, context)
-            self._settle(taken.slot, ending)
+            self._settle(taken.slot, self._judge.of_rejected(self.in_hand[taken.slot], request))
             return
         timeout_s = (
             self.catalogue.find(request.plugin).manifest.timeout_s or self._settings.crew_timeout_s
@@ -243,25 +204,3 @@ class Ledger:
             self._journal.attempt_ended(held, slot, ending)
         held.stage = Stage.SETTLING
         self._broker.settle(slot, ending)
-
-    def _context(self, held: InHand) -> verdicts.Context:
-        plugin = held.request.plugin if held.request else ""
-        return verdicts.Context(held.taken.lease.consumer, self._policy(plugin))
-
-    def _policy(self, plugin: str) -> Callable[[Cause], Retry]:
-        found = self._catalogue.plugins.get(plugin)
-        return partial(policy_for, found.manifest if found else None, self._settings)
-
-    def _meta(
-        self, held: InHand, duration_s: float, said: Outcome | Progress | None
-    ) -> dict[str, Any]:
-        assert held.request is not None  # noqa: S101  # callers checked; tells the type checker
-        facts: dict[str, Any] = {
-            "worker": held.taken.lease.consumer,
-            "duration_s": round(duration_s, 3),
-        }
-        if isinstance(said, Progress):
-            facts["progress"] = {"task": said.task, "tasks": said.tasks, "agent": said.agent}
-        return verdicts.meta_of(
-            held.request, held.entry.attempt, facts, said.tokens if said else None
-        )

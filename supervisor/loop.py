@@ -12,7 +12,7 @@ import setproctitle
 
 from supervisor import __version__
 from supervisor.errors import Exit, WorkersCannotBoot
-from supervisor.ledger import LEASE_LOST, STOPPING
+from supervisor.judging import LEASE_LOST, STOPPING
 from supervisor.phases import Ask, Phase
 from supervisor.pool.deadlines import Deadline
 from supervisor.pool.handle import Handle, State

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.journal import Journal
+from supervisor.judging import Judge
 from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.observe.http import HttpServer
@@ -92,8 +93,9 @@ async def wire(
     records = Records(queue, link, settings.record_ttl_s)
     journal = Journal(log, metrics, records, host)
     broker = Broker(queue, link, records, name_of, wakeups.ring, log)
-    ledger = Ledger(broker, journal, settings)
-    sweeper = Sweeper(host, name_of("sweep"), ledger.judge_lapsed)
+    judge = Judge(settings)
+    ledger = Ledger(broker, journal, judge, settings)
+    sweeper = Sweeper(host, name_of("sweep"), judge.of_lapsed)
     storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()))
     plan = _zygote_plan(settings, environ, storage)
     journal.hide(secrets_in(plan.environment))
