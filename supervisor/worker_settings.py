@@ -7,11 +7,12 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from supervisor import cpus
 from worker.sizes import Size, text_of
 
 # What the environment of a worker may hold, besides what the zygote sets by itself.
@@ -37,10 +38,20 @@ Words = Annotated[
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
+def _workers(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return min(cpus.usable(), 512)
+    if isinstance(value, str) and not value.strip().isdecimal():
+        raise ValueError("must be a whole number from 1 to 512, or auto")
+    return value
+
+
 class WorkerSettings(BaseModel):
     """What holds for the workers of all plugins; plugin.yaml may say other for some of it."""
 
-    workers: int = Field(2, ge=1, le=512, description="crews at a time")
+    workers: Annotated[int, BeforeValidator(_workers), Field(ge=1, le=512)] = Field(
+        2, description="crews at a time; auto: one for each CPU that may be used"
+    )
     min_workers: int | None = Field(
         None, ge=1, le=512, description="fewest slots when following the backlog"
     )
