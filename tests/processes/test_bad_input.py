@@ -129,30 +129,30 @@ class Aftermath:
 @pytest.fixture(scope="module")
 def aftermath(any_server, tmp_path_factory):
     any_server.empty()
-    yard, world = Yard(tmp_path_factory.mktemp("bad-input")), RedisWorld(any_server.client)
-    supervisor = yard.start(any_server.url).wait_idle()
-    before = supervisor.worker_pids()
-    ids = {}
-    for name, (fields, *_) in {**CASES, **NAMELESS}.items():
-        named = {k: _with_run(v, f"run-{name}") for k, v in fields.items()}
-        ids[world.client.xadd(REQUESTS, named)] = name
-    good = [world.publish(f"good-{n}") for n in range(3)]
-    wait_until(lambda: world.have_results(good), 20)
-    wait_until(lambda: len(world.dead_letters()) == len(CASES) + len(NAMELESS), 20)
-    wait_until(lambda: not world.pending())
-    facts = Aftermath(
-        letters={ids[letter["entry_id"]]: letter for letter in world.dead_letters()},
-        results={result["plugin_run_id"]: result for result in world.results()},
-        everything=world.everything_but(REQUESTS),
-        pids=(before, supervisor.worker_pids()),
-        titles=supervisor.titles(),
-        log=supervisor.log(),
-        pending=world.pending(),
-        deaths=supervisor.log_lines("worker_died"),
-    )
-    assert len(facts.results) == len(world.results())
-    assert supervisor.stop() == 0
-    yard.clear()
+    world = RedisWorld(any_server.client)
+    with Yard(tmp_path_factory.mktemp("bad-input")) as yard:
+        supervisor = yard.start(any_server.url).wait_idle()
+        before = supervisor.worker_pids()
+        ids = {}
+        for name, (fields, *_) in {**CASES, **NAMELESS}.items():
+            named = {k: _with_run(v, f"run-{name}") for k, v in fields.items()}
+            ids[world.client.xadd(REQUESTS, named)] = name
+        good = [world.publish(f"good-{n}") for n in range(3)]
+        wait_until(lambda: world.have_results(good), 20)
+        wait_until(lambda: len(world.dead_letters()) == len(CASES) + len(NAMELESS), 20)
+        wait_until(lambda: not world.pending())
+        facts = Aftermath(
+            letters={ids[letter["entry_id"]]: letter for letter in world.dead_letters()},
+            results={result["plugin_run_id"]: result for result in world.results()},
+            everything=world.everything_but(REQUESTS),
+            pids=(before, supervisor.worker_pids()),
+            titles=supervisor.titles(),
+            log=supervisor.log(),
+            pending=world.pending(),
+            deaths=supervisor.log_lines("worker_died"),
+        )
+        assert len(facts.results) == len(world.results())
+        assert supervisor.stop() == 0
     return facts
 
 

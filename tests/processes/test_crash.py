@@ -148,14 +148,14 @@ def odd(any_server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("odd")
     for name, (kickoff, _) in ODD.items():
         write_crew(folder / "plugins", name, kickoff)
-    yard, world = Yard(folder), RedisWorld(any_server.client)
-    supervisor = yard.start(any_server.url, plugin_dir=folder / "plugins", CREWPOOL_WORKERS=1)
-    before = supervisor.wait_idle(1).worker_pids()
-    runs = [world.publish(f"r-{name}", name) for name in ODD]
-    wait_until(lambda: world.have_results(runs))
-    world.assert_exactly_one_result(runs)
-    pids = (before, supervisor.worker_pids())
-    yard.clear()
+    world = RedisWorld(any_server.client)
+    with Yard(folder) as yard:
+        supervisor = yard.start(any_server.url, plugin_dir=folder / "plugins", CREWPOOL_WORKERS=1)
+        before = supervisor.wait_idle(1).worker_pids()
+        runs = [world.publish(f"r-{name}", name) for name in ODD]
+        wait_until(lambda: world.have_results(runs))
+        world.assert_exactly_one_result(runs)
+        pids = (before, supervisor.worker_pids())
     return {result["plugin_run_id"]: result for result in world.results()} | {"pids": pids}
 
 

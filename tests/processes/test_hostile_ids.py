@@ -36,32 +36,32 @@ class Seen:
 @pytest.fixture(scope="module")
 def seen(any_server, tmp_path_factory):
     any_server.empty()
-    yard, world = Yard(tmp_path_factory.mktemp("ids")), RedisWorld(any_server.client)
-    supervisor = yard.start(any_server.url).wait_idle()
-    for run_id in REFUSED:
-        # As JSON of Python would have it: \\u001b and not the byte.
-        world.client.xadd(REQUESTS, {"payload": world.payload(run_id)})
-    for run_id in KEPT:
-        world.publish(run_id, settings={"text": run_id})
-    titles = set()
+    world = RedisWorld(any_server.client)
+    with Yard(tmp_path_factory.mktemp("ids")) as yard:
+        supervisor = yard.start(any_server.url).wait_idle()
+        for run_id in REFUSED:
+            # As JSON of Python would have it: \\u001b and not the byte.
+            world.client.xadd(REQUESTS, {"payload": world.payload(run_id)})
+        for run_id in KEPT:
+            world.publish(run_id, settings={"text": run_id})
+        titles = set()
 
-    def all_done():
-        titles.update(supervisor.titles())
-        return world.have_results(KEPT) and len(world.dead_letters()) == len(REFUSED)
+        def all_done():
+            titles.update(supervisor.titles())
+            return world.have_results(KEPT) and len(world.dead_letters()) == len(REFUSED)
 
-    wait_until(all_done, 30)
-    wait_until(lambda: not world.pending())
-    facts = Seen(
-        results={result["plugin_run_id"]: result for result in world.results()},
-        letters=world.dead_letters(),
-        keys=list(world.client.scan_iter(count=1000)),
-        titles=sorted(titles),
-        log=supervisor.log(),
-        deaths=supervisor.log_lines("worker_died"),
-    )
-    assert len(facts.results) == len(world.results())
-    facts.is_clean = supervisor.stop() == 0
-    yard.clear()
+        wait_until(all_done, 30)
+        wait_until(lambda: not world.pending())
+        facts = Seen(
+            results={result["plugin_run_id"]: result for result in world.results()},
+            letters=world.dead_letters(),
+            keys=list(world.client.scan_iter(count=1000)),
+            titles=sorted(titles),
+            log=supervisor.log(),
+            deaths=supervisor.log_lines("worker_died"),
+        )
+        assert len(facts.results) == len(world.results())
+        facts.is_clean = supervisor.stop() == 0
     return facts
 
 

@@ -24,15 +24,14 @@ HOSTILE_ENVIRONMENT = {
 def seen(any_server, tmp_path_factory):
     """What the drill `sees` found, four times on two workers."""
     any_server.empty()
-    yard, world = Yard(tmp_path_factory.mktemp("seen")), RedisWorld(any_server.client)
-    also_redis = any_server.url  # the same address under a name of the application's
-    supervisor = yard.start(any_server.url, OPENAI_BASE_URL=also_redis, **HOSTILE_ENVIRONMENT)
-    for n in range(4):
-        world.publish(f"r-{n}", "sees")
-    wait_until(lambda: world.have_results([f"r-{n}" for n in range(4)]))
-    found = [world.output(f"r-{n}") | {"supervisor": supervisor.pid} for n in range(4)]
-    yard.clear()
-    return found
+    world = RedisWorld(any_server.client)
+    with Yard(tmp_path_factory.mktemp("seen")) as yard:
+        also_redis = any_server.url  # the same address under a name of the application's
+        supervisor = yard.start(any_server.url, OPENAI_BASE_URL=also_redis, **HOSTILE_ENVIRONMENT)
+        for n in range(4):
+            world.publish(f"r-{n}", "sees")
+        wait_until(lambda: world.have_results([f"r-{n}" for n in range(4)]))
+        return [world.output(f"r-{n}") | {"supervisor": supervisor.pid} for n in range(4)]
 
 
 def test_redis_is_nowhere_in_the_workers_environment(seen):

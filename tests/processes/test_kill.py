@@ -35,16 +35,17 @@ class Overrun:
 @pytest.fixture(scope="module")
 def overrun(any_server, tmp_path_factory):
     any_server.empty()
-    yard, world = Yard(tmp_path_factory.mktemp("overrun")), RedisWorld(any_server.client)
-    supervisor = yard.start(any_server.url, CREW_TIMEOUT_SECONDS=2, CREWPOOL_WORKERS=4)
-    runs = {plugin: world.publish(plugin=plugin) for plugin in PLUGINS}
-    pids = {plugin: wait_until(lambda p=plugin: supervisor.busy(p)) for plugin in PLUGINS}
-    wait_until(lambda: world.have_results(runs.values()))
-    alive = {plugin: is_alive(pid) for plugin, pid in pids.items()}
-    facts = Overrun(supervisor, runs, alive, world.results(), world.dead_letters(), world.pending())
-    # Not kept running: it would take the runs of other tests.
-    yard.clear()
-    return facts
+    world = RedisWorld(any_server.client)
+    with Yard(tmp_path_factory.mktemp("overrun")) as yard:
+        supervisor = yard.start(any_server.url, CREW_TIMEOUT_SECONDS=2, CREWPOOL_WORKERS=4)
+        runs = {plugin: world.publish(plugin=plugin) for plugin in PLUGINS}
+        pids = {plugin: wait_until(lambda p=plugin: supervisor.busy(p)) for plugin in PLUGINS}
+        wait_until(lambda: world.have_results(runs.values()))
+        alive = {plugin: is_alive(pid) for plugin, pid in pids.items()}
+        # Not kept running: it would take the runs of other tests.
+        return Overrun(
+            supervisor, runs, alive, world.results(), world.dead_letters(), world.pending()
+        )
 
 
 @pytest.fixture

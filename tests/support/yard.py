@@ -15,12 +15,20 @@ from tests.support.waiting import wait_until
 
 
 class Yard:
-    """Starts supervisors below one folder; `clear()` ends what is left of them."""
+    """Starts supervisors below one folder; `clear()` ends what is left of them, also when
+    the fixture that started them fails: what runs on would take the runs of other tests.
+    """
 
     def __init__(self, folder):
         self._folder = folder
         self._started = []
         self._before = {process.pid for process in living_below(os.getpid())}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.clear()
 
     def start(self, url, *, wait=True, **options):
         """Start one; with `wait` return when it is ready."""
