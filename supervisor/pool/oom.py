@@ -9,15 +9,19 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from supervisor.container import ROOT, cgroup_folders
 from supervisor.pool.reaper import Corpse
 
-CGROUPS = Path("/sys/fs/cgroup")
-VMSTAT = Path("/proc/vmstat")
+COUNTERS = ("memory.events", "memory.oom_control")
 
 
-def oom_kills() -> int:
-    """Return how many processes the kernel killed for want of memory, in our cgroup."""
-    for file in (*_files(Path("/proc/self/cgroup"), CGROUPS), VMSTAT):
+def oom_kills(root: Path = ROOT) -> int:
+    """Return how many processes the kernel killed for want of memory, in our cgroup.
+
+    Where ours has no counter, because its memory is counted above, that of the one above says it.
+    """
+    files = [folder / name for folder in cgroup_folders(root) for name in COUNTERS]
+    for file in (*files, root / "proc/vmstat"):
         if (count := count_in(file)) is not None:
             return count
     return 0
@@ -55,24 +59,3 @@ class OomWatch:
             return False
         self._unexplained -= 1
         return True
-
-
-def _files(own: Path, mounted: Path) -> list[Path]:
-    """Return where our counter may stand, the most exact first."""
-    found = []
-    try:
-        lines = own.read_text("ascii", "replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if "memory" in controllers.split(","):
-            base, name = mounted / "memory", "memory.oom_control"
-        elif not controllers:
-            base, name = mounted, "memory.events"
-        else:
-            continue
-        # In a container the path is the host's, and the mount is our own part of it.
-        found += [base / path.lstrip("/") / name, base / name]
-    return found

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from supervisor.pool.oom import OomWatch, _files, count_in
+from supervisor.pool.oom import OomWatch, count_in, oom_kills
 from supervisor.pool.reaper import Corpse
 
 
@@ -29,18 +29,33 @@ def test_a_file_that_is_not_there_counts_nothing(tmp_path):
     assert count_in(tmp_path / "none") is None
 
 
-def test_both_versions_of_cgroups_are_looked_up(tmp_path):
-    own = tmp_path / "cgroup"
-    own.write_text("9:cpu,memory:/pods/one\n8:pids:/\n0::/slice/two\n")
+@pytest.mark.parametrize(
+    ("own", "counter"),
+    [
+        ("9:cpu,memory:/pods/one\n0::/\n", "memory/pods/one/memory.oom_control"),
+        ("9:cpu,memory:/of/the/host\n0::/\n", "memory/memory.oom_control"),
+        ("0::/slice/two\n", "slice/two/memory.events"),
+        ("0::/slice/leaf-without-memory\n", "slice/memory.events"),
+        ("0::/\n", "memory.events"),
+    ],
+)
+def test_the_counter_of_our_own_cgroup_or_of_the_next_above_is_read(tmp_path, own, counter):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(own)
+    (tmp_path / "proc/vmstat").write_text("oom_kill 100\n")
+    file = tmp_path / "sys/fs/cgroup" / counter
+    file.parent.mkdir(parents=True)
+    file.write_text("oom 9\noom_kill 7\n")
 
-    places = [str(path.relative_to(tmp_path)) for path in _files(own, tmp_path)]
+    assert oom_kills(tmp_path) == 7
 
-    assert places == [
-        "memory/pods/one/memory.oom_control",
-        "memory/memory.oom_control",
-        "slice/two/memory.events",
-        "memory.events",
-    ]
+
+def test_without_a_cgroup_the_machine_says_how_many_were_killed(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/vmstat").write_text("nr_free_pages 3\noom_kill 4\n")
+
+    assert oom_kills(tmp_path) == 4
+    assert oom_kills(tmp_path / "elsewhere") == 0
 
 
 def test_each_kill_of_the_kernel_explains_one_death():
