@@ -1,13 +1,12 @@
-"""How many CPUs we may use, how busy they are, and where a worker shall run.
+"""How many CPUs we may use, and how busy they are.
 
 The quota of the cgroup counts as Go's automaxprocs counts it: the tightest of our cgroup and
 of those above, rounded down, at least 1 (https://github.com/uber-go/automaxprocs). Files are
-read below a root folder. Called by worker_settings.py, following.py and the pool.
+read below a root folder. Called by worker_settings.py and following.py.
 """
 
 import os
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -74,26 +73,6 @@ class Meter:
             return int(text or 0) / 1e9
         counts = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
         return int(counts.get("usage_usec", 0)) / 1e6
-
-
-class Placing:
-    """Gives a fresh worker its niceness and its CPU, before it gets a run.
-
-    From outside, so that it needs no words of the protocol; what it starts later inherits both.
-    """
-
-    def __init__(self, nice: int, *, by_slot: bool) -> None:
-        # Nobody but root may be less nice than we are.
-        self._nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
-        self._cpus = sorted(os.sched_getaffinity(0)) if by_slot else []
-
-    def place(self, slot: int, pid: int) -> None:
-        """Place the worker of a slot: the k-th usable CPU modulo their number."""
-        # It may be gone already, which its death will say, or the CPU.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, pid, self._nice)
-            if self._cpus:
-                os.sched_setaffinity(pid, {self._cpus[slot % len(self._cpus)]})
 
 
 def _cpus_of(words: list[str]) -> float | None:

@@ -200,7 +200,8 @@ class Supervisor:
         """Give waiting runs to idle workers, and ask for runs for those without."""
         parts = self._parts
         for handle in parts.pool.handles.values():
-            is_free = handle.state is State.IDLE and handle.run is None
+            # Before its pid is known its place is not settled, and it could not be killed.
+            is_free = handle.state is State.IDLE and not handle.run and handle.pid is not None
             if is_free and (assignment := parts.ledger.assignment_for(handle)) is not None:
                 run, timeout_s = assignment
                 now = self._clock()

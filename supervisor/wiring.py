@@ -17,6 +17,7 @@ from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
 from supervisor.pool.environment import secrets_in, worker_environment
 from supervisor.pool.handle import Handle
+from supervisor.pool.placing import Placing
 from supervisor.pool.pool import Pool
 from supervisor.pool.readers import Readers
 from supervisor.pool.spawner import Spawner, ZygotePlan
@@ -100,6 +101,9 @@ async def wire(
     plan = _zygote_plan(settings, environ, storage)
     journal.hide(secrets_in(plan.environment))
     readers = _readers(wakeups, journal, ledger, companions)
+    pool = Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, log)
+    placing = Placing(settings.worker_nice, by_slot=settings.worker_affinity == "core")
+    pool.answers.at_claim.append(placing.place)
     return Parts(
         settings=settings,
         host=host,
@@ -109,7 +113,7 @@ async def wire(
         signals=signals,
         storage=storage,
         readers=readers,
-        pool=Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, log),
+        pool=pool,
         link=link,
         records=records,
         broker=broker,

@@ -19,6 +19,8 @@ class Answers:
 
     def __init__(self, spawner: Spawner, kill_tree: Callable[[int], int], log: Log) -> None:
         self.zygote_restarts = 0
+        # Called with each worker whose pid becomes known, which is before its first run.
+        self.at_claim: list[Callable[[Handle], None]] = []
         self._spawner = spawner
         self._kill_tree = kill_tree
         self._log = log
@@ -58,6 +60,8 @@ class Answers:
         for handle in handles:
             if handle.order == word.order:
                 handle.pid = word.pid
+                for settle in self.at_claim:
+                    settle(handle)
                 if handle.state is State.DOOMED:
                     self._kill_tree(word.pid)
 
