@@ -25,6 +25,8 @@ STACKS_SIGNAL = signal.SIGUSR1
 # What a worker counts goes into metrics and records: below zero, or with 4,000 digits, it
 # would break what reads it.
 Count = Annotated[int, Field(ge=0, le=2**53)]
+# The hash of a plugin's files (worker/code.py); "" where it is not known.
+Code = Annotated[str, Field(pattern="^([0-9a-f]{12})?$")]
 
 
 class Word(BaseModel):
@@ -60,10 +62,14 @@ class Tokens(Word):
 
 
 class Progress(Word):
-    """Worker → supervisor: where the crew is. `task` counts from 1; 0 is before the first."""
+    """Worker → supervisor: where the crew is. `task` counts from 1; 0 is before the first.
+
+    `code` comes once, before a plugin is imported that the zygote has not imported.
+    """
 
     kind: Literal["progress"] = "progress"
     run_id: str
+    code: Code = ""
     task: Count = 0
     tasks: Count = 0
     task_name: str = Field("", max_length=200)
@@ -83,6 +89,7 @@ class Outcome(Word):
 
     kind: Literal["outcome"] = "outcome"
     run_id: str
+    code: Code = ""
     ended: Literal["completed", "exception", "invalid", "rate_limited", "needs_human", "oom"]
     retry_after_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
     output: str = ""
@@ -122,13 +129,17 @@ class Refused(Word):
 class ZygoteReady(Word):
     """Zygote → supervisor: imports are done and frozen.
 
-    `lazy` names plugins that are imported in the worker instead, with the reason.
+    `code` has the hashes of the plugins that were imported. The others are imported in the
+    worker instead: `lazy` ones, which start threads, and those whose import `failed`, each
+    with the reason.
     """
 
     kind: Literal["zygote_ready"] = "zygote_ready"
     modules: int
     import_s: float
     lazy: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    code: dict[str, Code] = {}
 
 
 Message = Assignment | Ready | Progress | Outcome | Spawn | Forked | Refused | ZygoteReady

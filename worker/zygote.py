@@ -11,7 +11,6 @@ import gc
 import importlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -27,10 +26,11 @@ lock_down(os.environ)
 
 import setproctitle  # noqa: E402  # after the lockdown, like all that follow
 
-from worker import gate, janitor, warmup  # noqa: E402
+from worker import gate, janitor, leftovers, warmup  # noqa: E402
 from worker.boot import Berth, reset_signals, settle  # noqa: E402
 from worker.crew.executor import Executor  # noqa: E402
 from worker.crew.namespace import Namespace  # noqa: E402
+from worker.crew.output import clean  # noqa: E402
 from worker.main import serve  # noqa: E402
 from worker.plugins import Catalogue, discover  # noqa: E402
 from worker.protocol import (  # noqa: E402
@@ -46,14 +46,18 @@ from worker.protocol import (  # noqa: E402
 from worker.system import die_with_parent  # noqa: E402
 
 READ_BYTES = 65536
+# We outlive our supervisor by less than a second (P4): a huge folder is left to the next one.
+SWEEP_S = 0.2
+# Characters: the reasons of all plugins stand in one argument when we start over.
+MOST_REASON = 500
 
 
 @dataclass(frozen=True)
 class Config:
     """What the supervisor says at the start, as the JSON of the only argument.
 
-    `preload` are modules imported before the plugins; `lazy` maps plugins that must not be
-    imported here to the reason (set by ourselves, when we start over without them).
+    `preload` are modules imported before the plugins; `lazy` and `failed` map plugins that
+    are not imported here to the reason (set by ourselves, when we start over without them).
     """
 
     control_fd: int
@@ -63,6 +67,7 @@ class Config:
     max_output_bytes: int
     preload: tuple[str, ...] = ("crewai",)
     lazy: tuple[tuple[str, str], ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 class Zygote:
@@ -74,6 +79,7 @@ class Zygote:
         self._catalogue = Catalogue()
         self._namespaces: dict[str, Namespace] = {}
         self._lazy = dict(config.lazy)
+        self._failed = dict(config.failed)
 
     def prepare(self) -> None:
         """Import, check the gate after each step, freeze, and say that we are ready."""
@@ -89,8 +95,18 @@ class Zygote:
         # Without the freeze a single collection in a child makes 69 MB private (trap O11).
         gc.collect()
         gc.freeze()
-        import_s = time.monotonic() - started
-        self._tell(ZygoteReady(modules=len(sys.modules), import_s=import_s, lazy=self._lazy))
+        # Again, for its count: a full collection waits until there is a quarter as much new
+        # as the last one found, and what is frozen is not there to be found any more.
+        gc.collect()
+        self._tell(
+            ZygoteReady(
+                modules=len(sys.modules),
+                import_s=time.monotonic() - started,
+                lazy=self._lazy,
+                failed=self._failed,
+                code=self._code(),
+            )
+        )
 
     def serve(self) -> None:
         """Fork a worker for each order until the supervisor is gone."""
@@ -161,25 +177,41 @@ class Zygote:
         workers, where it fails alone and with its own words.
         """
         namespace = self._namespaces[name] = Namespace(self._catalogue.plugins[name].path)
-        if name in self._lazy:
+        if name in self._lazy or name in self._failed:
             return
         try:
             with namespace.entered():
                 namespace.load()
         except BaseException as error:  # noqa: BLE001  # SystemExit at import must not end us
-            self._lazy[name] = f"its import failed: {type(error).__name__}: {error}"[:500]
+            self._failed[name] = f"its import failed: {_told(error)}"
         if threads := gate.threads():
-            self._start_over_without(name, gate.sentence(f"the import of {name}", threads))
+            if name not in self._failed:
+                self._lazy[name] = gate.sentence(f"the import of {name}", threads)[:MOST_REASON]
+            self._start_over()
 
-    def _start_over_without(self, name: str, reason: str) -> NoReturn:
-        """Become a new zygote that leaves this plugin out: a thread cannot be taken back."""
-        facts = {**vars(self._config), "lazy": [*self._lazy.items(), (name, reason[:500])]}
+    def _code(self) -> dict[str, str]:
+        left_out = self._lazy.keys() | self._failed.keys()
+        return {name: n.code for name, n in self._namespaces.items() if name not in left_out}
+
+    def _start_over(self) -> NoReturn:
+        """Become a new zygote that leaves a plugin out: a thread cannot be taken back."""
+        left_out = {"lazy": [*self._lazy.items()], "failed": [*self._failed.items()]}
+        facts = {**vars(self._config), **left_out}
         os.set_inheritable(self._config.control_fd, True)  # positional-only
         arguments = [sys.executable, "-P", "-m", "worker.zygote", json.dumps(facts)]
         os.execv(sys.executable, arguments)  # noqa: S606  # our own interpreter, no shell
 
     def _tell(self, word: Message) -> None:
         self._control.sendall(encode(word))
+
+
+def _told(error: BaseException) -> str:
+    """Describe an error of a plugin, which may fail to describe itself."""
+    try:
+        said = clean(f"{type(error).__name__}: {error}")
+    except BaseException as worse:  # noqa: BLE001  # plugin code, too
+        said = f"{type(error).__name__} (cannot be told: {type(worse).__name__})"
+    return said[:MOST_REASON]
 
 
 def _ignore_handlers_of_imports() -> None:
@@ -219,14 +251,15 @@ def main() -> int:
         pass  # it died while we answered
     finally:
         janitor.sweep(os.environ.get(janitor.MARKER, ""))
-        shutil.rmtree(config.storage_dir, ignore_errors=True)
+        leftovers.remove(Path(config.storage_dir), leftovers.after(SWEEP_S))
     return 0
 
 
 def _config_of(argument: str) -> Config:
     facts: dict[str, Any] = json.loads(argument)
     facts["preload"] = tuple(facts.get("preload", ()))
-    facts["lazy"] = tuple((name, reason) for name, reason in facts.get("lazy", ()))
+    for key in ("lazy", "failed"):
+        facts[key] = tuple((name, reason) for name, reason in facts.get(key, ()))
     return Config(**facts)
 
 

@@ -45,16 +45,19 @@ def of_zygote(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
 
 
 def _lazy(word: ZygoteReady) -> list[Finding]:
-    return [
+    failed = [
         problem("plugins", f"{name}: {reason}", f"mend the plugin {name}")
-        if "import failed" in reason
-        else warning(
+        for name, reason in word.failed.items()
+    ]
+    lazy = [
+        warning(
             "plugins",
             f"{name} is imported anew in each worker: {reason}",
             f"let {name} start no thread when it is imported, to start in milliseconds",
         )
         for name, reason in word.lazy.items()
     ]
+    return failed + lazy
 
 
 def _cure(said: str) -> str:

@@ -68,7 +68,7 @@ class Answers:
     def _note_ready(self, zygote: Zygote, word: ZygoteReady) -> None:
         old = self._spawner.note_ready(zygote, word)
         self._log.info("zygote_ready", pid=zygote.pid, modules=word.modules, import_s=word.import_s)
-        for plugin, reason in word.lazy.items():
+        for plugin, reason in {**word.lazy, **word.failed}.items():
             self._log.warning("plugin_not_preloaded", plugin=plugin, reason=reason)
         if old is not None:
             hardkill.kill_tree(old.pid)

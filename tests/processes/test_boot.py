@@ -127,8 +127,10 @@ def test_a_plugin_that_starts_a_thread_is_left_to_the_workers(start_supervisor, 
         "import os; os.chdir('/'); raise ValueError('x' * 100_000)",
         "def create_crew(:",
         "print('no create_crew here')",
+        "class Mute(Exception):\n    __str__ = None\nraise Mute",
+        "raise ValueError('\\udc80')",
     ],
-    ids=["exit", "interrupt", "long", "syntax", "nothing"],
+    ids=["exit", "interrupt", "long", "syntax", "nothing", "mute", "surrogate"],
 )
 def test_code_that_fails_at_import_fails_alone(start_supervisor, world, tmp_path, code):
     write_plugin(tmp_path, "bad", code)

@@ -118,3 +118,27 @@ def test_a_plugin_whose_name_begins_like_another_is_not_taken_for_it(tmp_path):
         with namespace.entered():
             file = namespace.load().__file__
         assert file.startswith(f"{tmp_path}/{name}/")
+
+
+def test_nothing_of_an_import_that_failed_is_kept(tmp_path):
+    folder = write_plugin(tmp_path, "bad", "from . import helper; raise OSError") / "bad"
+    (folder / "crew" / "helper.py").write_text("NAME = 1")
+    namespace = Namespace(folder)
+    with pytest.raises(OSError), namespace.entered():
+        namespace.load()
+    (folder / "crew" / "helper.py").write_text("NAME = 2")
+    (folder / "crew" / "crew.py").write_text("from .helper import NAME")
+
+    with namespace.entered():
+        assert namespace.load().NAME == 2
+
+
+def test_the_code_is_that_of_the_import_and_not_of_what_came_later(namespaces, tmp_path):
+    with namespaces["one"].entered():
+        namespaces["one"].load()
+    before = namespaces["one"].code
+    (tmp_path / "one" / "crew" / "tools.py").write_text("NAME = 'newer'")
+
+    assert namespaces["one"].code == before
+    assert Namespace(tmp_path / "one").code != before
+    assert not list(tmp_path.rglob("*.pyc"))

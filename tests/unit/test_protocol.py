@@ -30,7 +30,7 @@ WORDS = [
     Spawn(slot=0, order=1),
     Forked(order=1, pid=8),
     Refused(reason="no"),
-    ZygoteReady(modules=1, import_s=0.1, lazy={"p": "thread"}),
+    ZygoteReady(modules=1, import_s=0.1, lazy={"p": "thread"}, code={"q": "0123456789ab"}),
 ]
 
 

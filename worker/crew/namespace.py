@@ -14,6 +14,8 @@ from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
+from worker.code import code_hash
+
 ENTRY = "crew.crew"
 MARK = "crewpool plugin modules begin here"
 
@@ -25,6 +27,15 @@ class Namespace:
         self._folder = str(folder)
         self._modules: dict[str, ModuleType] = {}
         self._added: list[str] = []
+        self._code = ""
+        self._is_spoilt = False
+
+    @property
+    def code(self) -> str:
+        """The hash of the plugin's files, as they were when its crew was to be imported."""
+        if not self._code:
+            self._code = code_hash(Path(self._folder))
+        return self._code
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -46,12 +57,25 @@ class Namespace:
             for name in list(takewhile(MARK.__ne__, reversed(sys.modules))):
                 if self._owns(sys.modules[name]):
                     self._modules[name] = sys.modules.pop(name)
+            if self._is_spoilt:
+                # What an import that failed has left may be mended before the next one.
+                self._modules, self._is_spoilt = {}, False
             sys.modules.pop(MARK, None)
             sys.modules.update(hidden)
 
     def load(self) -> ModuleType:
         """Import the plugin's crew; call it inside `entered()`. Raises what the code raises."""
-        return importlib.import_module(ENTRY)
+        self._code = self.code  # before the import: what changes from now on is not in it
+        # No .pyc: it is taken for its source's when second and size are the same, and so a
+        # file that is saved twice in a second would stay as it was.
+        writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        try:
+            return importlib.import_module(ENTRY)
+        except BaseException:
+            self._is_spoilt, self._code = True, ""
+            raise
+        finally:
+            sys.dont_write_bytecode = writes_none
 
     def _owns(self, module: ModuleType | None) -> bool:
         # A package without __init__.py has no __file__, only a path.
