@@ -12,6 +12,7 @@ from typing import Any
 from supervisor import verdicts
 from supervisor.inhand import InHand
 from supervisor.pool.oom import OomWatch
+from supervisor.pool.overuse import MEMORY_HARD
 from supervisor.pool.pool import Death
 from supervisor.retries import policy_for
 from supervisor.settings import Settings
@@ -50,6 +51,8 @@ class Judge:
         To be asked once for each death: the kernel's counter explains each kill once.
         """
         because = death.handle.doomed_because
+        if because == MEMORY_HARD:
+            return "oom"
         return because or ("oom" if self._oom.explains(death.corpse) else "crash")
 
     def of_death(self, held: InHand, death: Death, cause: str) -> Ending:
@@ -65,6 +68,9 @@ class Judge:
             return verdicts.of_timeout(entry, run_id, held.timeout_s, context, meta)
         if cause == CANCELLED:
             return cancelled(run_id, meta)
+        if run is not None and run.overuse:
+            end = verdicts.End(run_id, "oom", run.overuse, meta=meta)
+            return verdicts.of_failed(entry, end, context)
         how = death.handle.doomed_because or death.corpse.how()
         kind: Cause = "oom" if cause == "oom" else "crash"
         return verdicts.of_crash(entry, run_id, kind, how, context)

@@ -41,6 +41,8 @@ class Running:
     deadline: Deadline
     progress: Progress
     outcome: Outcome | None = None
+    peak_bytes: int = 0  # the most memory that was seen by watching, children included
+    overuse: str = ""  # of memory, as a sentence
 
 
 class Handle:
@@ -57,6 +59,7 @@ class Handle:
         self.run: Running | None = None
         self.doomed_because = ""
         self.runs_done = 0
+        self.soft_bytes = 0  # memory above which its run was its last; 0: no limit
         self.faulty = ""
         self.eof_at: float | None = None
         self.is_log_over = False
