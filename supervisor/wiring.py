@@ -4,7 +4,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,12 @@ from supervisor.standing import Standing
 from supervisor.storage import Storage
 from supervisor.streams.broker import Broker
 from supervisor.streams.control import Control
+from supervisor.streams.deployment import queue_of
 from supervisor.streams.heartbeat import Heartbeat, free_boot
 from supervisor.streams.keeper import Keeper, Rhythm, Sweeper
-from supervisor.streams.keys import Keys, consumer_of
+from supervisor.streams.keys import consumer_of
 from supervisor.streams.link import Link
-from supervisor.streams.queue import Limits, Queue
+from supervisor.streams.queue import Queue
 from supervisor.streams.records import Records
 from supervisor.wakeups import Wakeups
 
@@ -65,13 +66,6 @@ class Parts:
     def snapshot(self, standing: Standing) -> dict[str, Any]:
         """Return what is going on now."""
         return self.snapshots.take(standing, self.pool.handles, self.clock())
-
-
-def queue_of(settings: Settings) -> Queue:
-    """Return the queue that the settings name; for the supervisor and for commands."""
-    names = (field.name for field in fields(Limits))
-    limits = Limits(**{name: getattr(settings, name) for name in names})
-    return Queue(settings.redis_address, Keys.of(settings), limits)
 
 
 async def wire(

@@ -23,9 +23,9 @@ from supervisor.configuration import load
 from supervisor.embedded.offline_model import provider_key_in
 from supervisor.errors import RedisAway
 from supervisor.streams import inspect
+from supervisor.streams.deployment import queue_of
 from supervisor.streams.publish import add_plainly
 from supervisor.streams.queue import Queue
-from supervisor.wiring import queue_of
 
 SERVER_WITHIN_S = 20.0
 ALL_WITHIN_S = 90.0

@@ -13,8 +13,8 @@ from supervisor.cli.preflight import redis_url_trouble
 from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
 from supervisor.settings import Settings
+from supervisor.streams.deployment import queue_of
 from supervisor.streams.queue import Queue
-from supervisor.wiring import queue_of
 
 Answer = TypeVar("Answer")
 AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")]
