@@ -6,10 +6,13 @@ no disk. A folder that a killed supervisor left behind is removed by the next on
 
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
+from worker.leftovers import after, remove
+
+# What a crew left may be millions of files; what is not gone by then the next one removes.
+LIMIT_S = 5.0
 PREFIX = "crewpool-"
 _OURS = re.compile(r"crewpool-(\d+)-[a-z0-9_]+")
 
@@ -23,12 +26,13 @@ class Storage:
 
     def remove(self) -> None:
         """Remove the folder with all that crews wrote."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove(self.path, after(LIMIT_S))
 
 
 def _remove_leftovers(root: Path) -> None:
+    is_time_up = after(LIMIT_S)
     for folder in root.iterdir():
         found = _OURS.fullmatch(folder.name)
         # A pid that lives may be another program's by now: then the folder stays.
         if found and not Path(f"/proc/{found[1]}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder, is_time_up)
