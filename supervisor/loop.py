@@ -16,23 +16,22 @@ from supervisor.judging import LEASE_LOST, STOPPING
 from supervisor.phases import Ask, Phase
 from supervisor.pool.deadlines import Deadline
 from supervisor.pool.handle import Handle, State
+from supervisor.pool.overuse import MEMORY_HARD
 from supervisor.pool.pool import Death, Report
 from supervisor.probes import Probes
+from supervisor.reloading import Reloading
 from supervisor.remote import Remote
 from supervisor.standing import Standing
 from supervisor.streams.endings import CANCELLED
 from supervisor.verdicts import SCALED_DOWN
 from supervisor.wiring import Parts
-from worker.plugins import discover
-from worker.protocol import STACKS_SIGNAL, Outcome
+from worker.protocol import Outcome
 from worker.system import allow_many_descriptors, become_subreaper, forbid_inspection
 
 # The loop comes round at least this often, so that liveness can tell a stall from peace.
 PULSE_S = 15.0
 # How long the end waits for Redis to take the last endings.
 FLUSH_S = 5.0
-# How long QUIT lets faulthandler write before the workers are killed.
-STACKS_S = 0.1
 LEFT_PROCESSES = "left_processes"
 
 
@@ -47,11 +46,11 @@ class Supervisor:
         self._settings = parts.settings
         self._clock = parts.clock
         self._standing = Standing(parts.settings.workers, parts.settings.drain_s)
-        self._remote = Remote(parts, self._standing)
+        self._reloading = Reloading(parts)
+        self._remote = Remote(parts, self._standing, self._reloading)
         self.probes = Probes(parts, self._standing)
         self._exit = Exit.CLEAN
         self._title = ""
-        self._generation = 0
 
     async def run(self) -> int:
         """Keep the pool whole until told to stop; return the exit code."""
@@ -70,6 +69,8 @@ class Supervisor:
                     self._note_death(death)
                 for handle, because in parts.pool.overdue(self._clock()):  # 4. who must go
                     self._kill(handle, because)
+                for handle in parts.overuse.found(parts.pool.handles.values(), self._clock()):
+                    self._kill(handle, MEMORY_HARD)
                 for handle, because in self._disowned():
                     self._kill(handle, because)
                 self._resize()  # 5. who is missing
@@ -85,7 +86,7 @@ class Supervisor:
         allow_many_descriptors()
         # Our environment and memory hold Redis' password; crews run as the same user (P5).
         forbid_inspection()
-        self._read_plugins()
+        self._reloading.read_plugins()
         await parts.http.start(self.probes, self._settings.http_host, self._settings.http_port)
         parts.broker.start(
             parts.keeper.keep_for_ever(),
@@ -127,7 +128,6 @@ class Supervisor:
         self.probes.came_round()
         if (failure := self._parts.broker.failure()) is not None:
             raise failure
-        self._read_plugins_of_new_zygote()
         handles = self._parts.pool.handles.values()
         busy = sum(handle.state is State.BUSY for handle in handles)
         title = f"crewpool supervisor {self._standing.word} {busy}/{len(handles)} busy"
@@ -139,10 +139,10 @@ class Supervisor:
         parts, standing = self._parts, self._standing
         begins_to_leave = standing.ask(ask, self._clock())
         if ask is Ask.STACKS:
-            self._ask_for_stacks()
-            await asyncio.sleep(STACKS_S)
+            for handle in parts.pool.handles.values():
+                parts.pool.hasten(handle, STOPPING)
         elif ask is Ask.RELOAD:
-            parts.pool.reload(self._clock())
+            self._reloading.ask()
         elif ask in (Ask.MORE, Ask.LESS):
             standing.resize(standing.size + (1 if ask is Ask.MORE else -1))
             parts.ledger.stop_wanting(standing.size, SCALED_DOWN)
@@ -165,7 +165,7 @@ class Supervisor:
             handle.state = State.IDLE
         handle.run = None
         handle.runs_done += 1
-        if word.has_children:
+        if word.left.children:
             # What a crew leaves running costs the next one CPU, and may leave a zombie a hop.
             self._kill(handle, LEFT_PROCESSES)
 
@@ -188,6 +188,7 @@ class Supervisor:
         return [(handle, why) for handle, why in handles if handle.state is not State.DOOMED]
 
     def _resize(self) -> None:
+        self._reloading.look(self._clock())
         try:
             self._parts.pool.resize(self._standing.pool_size, self._clock())
         except WorkersCannotBoot as error:
@@ -206,6 +207,7 @@ class Supervisor:
                 run, timeout_s = assignment
                 now = self._clock()
                 handle.assign(run, now, Deadline(now + timeout_s, timeout_s))
+                parts.overuse.begin(handle, now)
                 parts.readers.flush(handle)
             if handle.slot < self._standing.taking_size and parts.pool.can_take(handle):
                 parts.ledger.want(handle.slot)
@@ -219,30 +221,17 @@ class Supervisor:
         elif standing.phase is Phase.STOPPING:
             parts.ledger.stop_wanting()
             for handle in list(parts.pool.handles.values()):
-                if handle.state is not State.DOOMED:
+                # One that is writing its stacks is overdue in a moment.
+                if handle.state is not State.DOOMED and not handle.is_overdue:
                     parts.pool.kill(handle, STOPPING)
             if not parts.pool.handles:
                 standing.phase = Phase.STOPPED
 
     def _next_alarm(self) -> float:
         pulse = self.probes.came_round_at + PULSE_S
-        alarms = (pulse, self._parts.pool.next_alarm(), self._standing.drain_alarm)
+        parts = self._parts
+        alarms = (
+            *(pulse, self._standing.drain_alarm),
+            *(parts.pool.next_alarm(), parts.overuse.next_alarm()),
+        )
         return min(alarm for alarm in alarms if alarm is not None)
-
-    def _ask_for_stacks(self) -> None:
-        for handle in self._parts.pool.handles.values():
-            if handle.state is State.BUSY and handle.pid is not None:
-                os.kill(handle.pid, STACKS_SIGNAL)
-
-    def _read_plugins_of_new_zygote(self) -> None:
-        """After a reload: not before workers exist that know what we now accept."""
-        if (generation := self._parts.pool.spawner.generation) > self._generation:
-            self._generation = generation
-            self._read_plugins()
-
-    def _read_plugins(self) -> None:
-        catalogue = discover(self._settings.plugin_dir)
-        for name, reason in catalogue.broken.items():
-            self._parts.log.error("plugin_broken", plugin=name, reason=reason)
-        self._parts.ledger.catalogue = catalogue
-        self._parts.metrics.know(catalogue.plugins)

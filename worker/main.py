@@ -10,13 +10,14 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
 from typing import NoReturn
 
 import setproctitle
 
+from worker.crew.audit import Audit
 from worker.crew.executor import Executor
 from worker.protocol import Assignment, Decoder, Message, Progress, Ready, encode
+from worker.redact import redact, secrets_of
 
 READ_BYTES = 65536
 _UNFIT_FOR_TITLE = re.compile(r"[^A-Za-z0-9._-]")
@@ -54,6 +55,7 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
     and the zygote's exit handlers are not ours to run.
     """
     line = Line(sock)
+    audit = Audit()
     code = 0
     try:
         line.tell(Ready(pid=os.getpid()))
@@ -70,25 +72,17 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
             setproctitle.setproctitle(f"crewpool s{slot} idle")
-            line.tell(outcome.model_copy(update={"has_children": _has_children()}))
+
+            def mask(name: str, run: Assignment = run) -> str:
+                return redact(name, secrets_of(run.settings, os.environ))
+
+            line.tell(outcome.model_copy(update={"left": audit.after(mask)}))
     except (BrokenPipeError, ConnectionResetError):
         pass  # the supervisor is gone or let go of us; both mean: leave
     except BaseException:  # noqa: BLE001  # a bug of ours: say it where the supervisor reads
         sys.excepthook(*sys.exc_info())
         code = 70
     os._exit(code)
-
-
-def _has_children() -> bool:
-    """Collect what a crew started and left; tell whether some of it still runs.
-
-    We are the parent of its daemons too, being a subreaper; between runs nobody else waits.
-    """
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-        return True
-    return False
 
 
 def _title(slot: int, run: Assignment) -> str:

@@ -25,6 +25,12 @@ STACKS_SIGNAL = signal.SIGUSR1
 # What a worker counts goes into metrics and records: below zero, or with 4,000 digits, it
 # would break what reads it.
 Count = Annotated[int, Field(ge=0, le=2**53)]
+# Of names that a crew gives to things, for the log.
+MOST_NAMES = 20
+LONGEST_NAME = 100
+Names = Annotated[
+    tuple[Annotated[str, Field(max_length=LONGEST_NAME)], ...], Field(max_length=MOST_NAMES)
+]
 # The hash of a plugin's files (worker/code.py); "" where it is not known.
 Code = Annotated[str, Field(pattern="^([0-9a-f]{12})?$")]
 
@@ -78,12 +84,28 @@ class Progress(Word):
     tokens: Tokens = Tokens()
 
 
+class Left(Word):
+    """What a crew left behind in its worker, as the worker sees it (worker/crew/audit.py).
+
+    `threads` and `children` ("pid name") are leaks, by name; `standing` is the number of
+    further threads that stay by design. `fds` are more open descriptors than before, `sockets`
+    among them, and `open` says what they are; `rss_bytes` is by how much memory grew.
+    """
+
+    threads: Names = ()
+    children: Names = ()
+    standing: Count = 0
+    fds: Count = 0
+    sockets: Count = 0
+    open: Names = ()
+    rss_bytes: Count = 0
+
+
 class Outcome(Word):
     """Worker → supervisor: the run ended by itself.
 
     `output` is JSON text when completed, "" otherwise. `stack` is for the log and the dead
-    letter, never for the result. `has_children`: the crew left processes that still run, so
-    this worker must go with them. `invalid` means that the run never started: its plugin or
+    letter, never for the result. `invalid` means that the run never started: its plugin or
     settings are at fault. `retry_after_s` is what the model asked for, when `rate_limited`.
     """
 
@@ -93,11 +115,11 @@ class Outcome(Word):
     ended: Literal["completed", "exception", "invalid", "rate_limited", "needs_human", "oom"]
     retry_after_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
     output: str = ""
-    has_children: bool = False
     error: str = Field("", max_length=MAX_TEXT)
     stack: str = Field("", max_length=4 * MAX_TEXT)
     duration_s: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)] = 0.0
     tokens: Tokens = Tokens()
+    left: Left = Left()
 
 
 class Spawn(Word):
