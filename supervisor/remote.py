@@ -9,6 +9,7 @@ from typing import Any
 
 from supervisor.cancels import Cancels
 from supervisor.phases import Ask
+from supervisor.reloading import Reloading
 from supervisor.standing import Standing
 from supervisor.streams.messages import Order
 from supervisor.verdicts import PAUSED, SCALED_DOWN
@@ -22,12 +23,13 @@ class Refused(Exception):  # noqa: N818  # named for what happened
 class Remote:
     """Carries out orders, for one supervisor; the `cancels` are for the loop to see to."""
 
-    def __init__(self, parts: Parts, standing: Standing) -> None:
+    def __init__(self, parts: Parts, standing: Standing, reloading: Reloading) -> None:
         self.cancels = Cancels()
+        self._reloading = reloading
         self._parts = parts
         self._standing = standing
         self._facts: dict[str, Any] = {}
-        self._how: dict[str, Callable[[Order], str]] = {
+        self._how: dict[str, Callable[[Order], str | None]] = {
             "cancel": self._cancel,
             "pause": self._pause,
             "resume": self._resume,
@@ -45,7 +47,8 @@ class Remote:
                 text, ok = self._how[order.kind](order), True
             except Refused as refused:
                 text, ok = str(refused), False
-            self._parts.control.answer(order, ok=ok, text=text, facts=self._facts)
+            if text is not None:
+                self._parts.control.answer(order, ok=ok, text=text, facts=self._facts)
 
     def _cancel(self, order: Order) -> str:
         in_hand = self._parts.ledger.in_hand
@@ -88,11 +91,16 @@ class Remote:
         self._parts.signals.ask(Ask.LEAVE)
         return f"drains, {len(self._parts.ledger.in_hand)} runs in hand"
 
-    def _reload(self, order: Order) -> str:
+    def _reload(self, order: Order) -> None:
+        """Answer when it has ended: whether the new code can be used is known only then."""
         self._refuse_if_leaving()
         self._log(order)
+
+        def ended(ok: bool, text: str) -> None:  # noqa: FBT001  # a callback's shape
+            self._parts.control.answer(order, ok=ok, text=text, facts={})
+
+        self._reloading.tell(ended)
         self._parts.signals.ask(Ask.RELOAD)
-        return "reloads its plugins"
 
     def _ping(self, _order: Order) -> str:
         self._facts = self._parts.snapshot(self._standing)

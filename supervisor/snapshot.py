@@ -21,6 +21,8 @@ class Snapshots:
     """Takes snapshots; remembers processes, because CPU is a difference of two looks."""
 
     def __init__(self, host: str) -> None:
+        # Why the last reload brought no new code, by plugin ("" for all); see reloading.py.
+        self.reload_failed: dict[str, str] = {}
         self._host = host
         self._started_at = time.time()
         self._versions = {
@@ -45,6 +47,7 @@ class Snapshots:
             "versions": self._versions,
             "phase": standing.word,
             "because": standing.paused_because,
+            "reload_failed": self.reload_failed,
             "started_at": self._started_at,
             "slots": standing.size,
             "busy": sum(handle.state is State.BUSY for handle in handles.values()),

@@ -90,11 +90,16 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All plugins of a folder: those that can be used, and why the others cannot."""
+    """All plugins of a folder: those that can be used, and why the others cannot.
+
+    `floor_bytes` is what a worker has before its first run, 0 while nobody knows: a plugin
+    that allows less is broken.
+    """
 
     plugins: dict[str, Plugin] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     folder: Path | None = field(default=None, compare=False)
+    floor_bytes: int = field(default=0, compare=False)
 
     def find(self, name: str) -> Plugin:
         """Return the plugin of that name. Raises PluginNotFound or PluginBroken.
@@ -106,12 +111,12 @@ class Catalogue:
             return self.plugins[name]
         if self.folder is None or not NAME.fullmatch(name) or not (self.folder / name).is_dir():
             raise PluginNotFound(name, sorted(self.plugins))
-        self.plugins[name] = load(self.folder / name)
+        self.plugins[name] = load(self.folder / name, self.floor_bytes)
         self.broken.pop(name, None)
         return self.plugins[name]
 
 
-def discover(folder: Path) -> Catalogue:
+def discover(folder: Path, floor_bytes: int = 0) -> Catalogue:
     """Read every plugin of a folder. One that is broken does not hide the others."""
     found: dict[str, Plugin] = {}
     broken: dict[str, str] = {}
@@ -119,13 +124,13 @@ def discover(folder: Path) -> Catalogue:
         if not path.is_dir() or path.name.startswith((".", "__")):
             continue
         try:
-            found[path.name] = load(path)
+            found[path.name] = load(path, floor_bytes)
         except PluginBroken as error:
             broken[path.name] = error.reason
-    return Catalogue(found, broken, folder)
+    return Catalogue(found, broken, folder, floor_bytes)
 
 
-def load(path: Path) -> Plugin:
+def load(path: Path, floor_bytes: int = 0) -> Plugin:
     """Read and check one plugin's folder. Raises PluginBroken with the line to mend."""
     name = path.name
     if not NAME.fullmatch(name):

@@ -50,6 +50,7 @@ class Metrics:
         self._redis = self._gauge("redis_up", "1 while Redis answers")
         self._outages = self._gauge("redis_outages", "Outages of Redis since the start")
         self._zygotes = self._gauge("zygote_restarts", "Deaths of the zygote since the start")
+        self._stale = self._gauge("reload_failed", "1 while newer code of plugins cannot be used")
         self._lag = self._gauge("queue_lag", "Entries not taken by anybody yet", "stream")
         self._pending = self._gauge("queue_pending", "Entries taken and not ended", "stream")
         for kind in PASSED:
@@ -142,6 +143,10 @@ class Metrics:
         self._outages.set(outages)
         self._zygotes.set(zygotes)
         self._reclaimed.set(reclaimed)
+
+    def set_reload_failed(self, *, failed: bool) -> None:
+        """Show whether workers run older code than there is."""
+        self._stale.set(int(failed))
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

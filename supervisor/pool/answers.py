@@ -7,7 +7,6 @@ known yet cannot be killed.
 from collections.abc import Callable, Iterable
 
 from supervisor.log import Log
-from supervisor.pool import hardkill
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.reaper import Corpse
 from supervisor.pool.spawner import Spawner, Zygote
@@ -39,7 +38,7 @@ class Answers:
             if isinstance(word, Forked):
                 self._claim(word, handles)
             elif isinstance(word, ZygoteReady):
-                self._note_ready(zygote, word)
+                self._spawner.note_ready(zygote, word)
             elif isinstance(word, Refused):
                 self._log.error("zygote_refused", pid=zygote.pid, reason=word.reason)
                 self._spawner.note_refused(zygote, word)
@@ -49,7 +48,9 @@ class Answers:
         zygote = self._spawner.note_death(corpse.pid, corpse.how(), now)
         if zygote is None:
             return None
-        if zygote.is_leaving:
+        if zygote.is_refused:
+            pass  # and reloading.py has said why
+        elif zygote.is_leaving:
             self._log.info("zygote_replaced", pid=zygote.pid)
         else:
             self.zygote_restarts += 1
@@ -64,11 +65,3 @@ class Answers:
                     settle(handle)
                 if handle.state is State.DOOMED:
                     self._kill_tree(word.pid)
-
-    def _note_ready(self, zygote: Zygote, word: ZygoteReady) -> None:
-        old = self._spawner.note_ready(zygote, word)
-        self._log.info("zygote_ready", pid=zygote.pid, modules=word.modules, import_s=word.import_s)
-        for plugin, reason in {**word.lazy, **word.failed}.items():
-            self._log.warning("plugin_not_preloaded", plugin=plugin, reason=reason)
-        if old is not None:
-            hardkill.kill_tree(old.pid)

@@ -7,7 +7,7 @@ block: the loop has one thread.
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -55,6 +55,8 @@ class Handle:
         self.generation = generation
         self.pid: int | None = None
         self.zygote_pid = 0
+        # Hashes of the plugins that its zygote has imported.
+        self.code: Mapping[str, str] = {}
         self.state = State.BOOTING
         self.run: Running | None = None
         self.doomed_because = ""

@@ -1,7 +1,8 @@
 """The zygote as seen from here: starts it, sends it orders, replaces it when it dies.
 
-A new generation is started beside the old one on reload; orders go to the newest that is
-ready. Reading and writing never block.
+A new generation is started beside the old one on reload. One that is ready waits to be
+accepted or refused (supervisor/reloading.py); orders go to the one that was accepted last.
+Reading and writing never block.
 """
 
 import json
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from supervisor.pool import hardkill
 from supervisor.pool.backoff import delay_s
 from supervisor.pool.handle import Handle
 from worker.errors import FrameInvalid
@@ -50,14 +52,15 @@ class ZygotePlan:
 
 @dataclass
 class Zygote:
-    """One zygote process of ours."""
+    """One zygote process of ours. `word` is what it said when it was ready."""
 
     pid: int
     sock: socket.socket
     generation: int
     started_at: float
-    is_ready: bool = False
+    word: ZygoteReady | None = None
     is_leaving: bool = False
+    is_refused: bool = False
     has_served: bool = False
     reason: str = ""
     decoder: Decoder = field(default_factory=Decoder)
@@ -85,6 +88,7 @@ class Spawner:
     def __init__(self, plan: ZygotePlan) -> None:
         self._plan = plan
         self._generation = 1
+        self._code: dict[str, str] | None = None
         self._serial = 0
         self.current: Zygote | None = None
         self.coming: Zygote | None = None
@@ -142,6 +146,7 @@ class Spawner:
         self._serial += 1
         handle = Handle(slot, self._serial, now, self.current.generation)
         handle.zygote_pid = self.current.pid
+        handle.code = self.current.word.code if self.current.word else {}
         frame = encode(Spawn(slot=slot, order=handle.order))
         try:
             socket.send_fds(self.current.sock, [frame], list(handle.descriptors_to_give()))
@@ -153,15 +158,27 @@ class Spawner:
         handle.given_away()
         return handle
 
-    def note_ready(self, zygote: Zygote, _word: ZygoteReady) -> Zygote | None:
-        """Put a zygote in charge; return the one that it replaces."""
+    def note_ready(self, zygote: Zygote, word: ZygoteReady) -> None:
+        """Keep what the coming zygote has imported. Plugin code may say it again, to no effect."""
+        if zygote is self.coming and zygote.word is None:
+            zygote.word = word
+
+    def accept(self, zygote: Zygote) -> None:
+        """Put the coming zygote in charge, and end the one that it replaces."""
         old, self.current, self.coming = self.current, zygote, None
-        zygote.is_ready = True
-        self._generation = zygote.generation
+        code = zygote.word.code if zygote.word else {}
+        if zygote.generation == self._generation and code != self._code and self._code is not None:
+            # One that died was replaced, and files had changed: all workers shall run the same.
+            zygote.generation += 1
+        self._generation, self._code = zygote.generation, code
         if old is not None:
-            old.is_leaving = True
-            self.leaving.append(old)
-        return old
+            self._end(old)
+
+    def refuse(self, zygote: Zygote, reason: str) -> None:
+        """End the coming zygote; the current one stays."""
+        self.coming = None
+        zygote.reason, zygote.is_refused = reason, True
+        self._end(zygote)
 
     def note_worker_ready(self) -> None:
         """Forget failures: a zygote has proved itself with the first worker that boots."""
@@ -172,7 +189,7 @@ class Spawner:
     def note_refused(self, zygote: Zygote, word: Refused) -> None:
         """Remember why it cannot; a zygote that cannot fork any more has to go."""
         zygote.reason = word.reason
-        if zygote.is_ready:
+        if zygote.word is not None:
             os.kill(zygote.pid, signal.SIGKILL)
 
     def note_death(self, pid: int, how: str, now: float) -> Zygote | None:
@@ -200,6 +217,11 @@ class Spawner:
         self.failures += 1
         self.last_reason = reason
         self._not_before = now + delay_s(self.failures)
+
+    def _end(self, zygote: Zygote) -> None:
+        zygote.is_leaving = True
+        self.leaving.append(zygote)
+        hardkill.kill_tree(zygote.pid)
 
     def _start(self, generation: int, now: float) -> Zygote:
         ours, theirs = socket.socketpair()

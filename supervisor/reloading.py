@@ -1,0 +1,147 @@
+"""Brings workers the newest code of the plugins, as long as it can be used.
+
+Called by the loop, and by whoever asks for a reload. A zygote that is ready is judged here:
+with the new one the catalogue changes, and where a plugin that worked does not work any
+more, the old one stays, for all of them. Workers are replaced by the pool as they fall idle.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+
+from supervisor.errors import SettingsWrong
+from supervisor.pool.memory import fresh_worker_bytes
+from supervisor.pool.spawner import Zygote
+from supervisor.wiring import Parts
+from worker.plugins import Catalogue, discover
+from worker.protocol import ZygoteReady
+from worker.sizes import text_of
+
+# Told how a reload ended: whether it did, and in words how.
+Listener = Callable[[bool, str], None]
+
+
+def refusals(
+    old: ZygoteReady, usable: Collection[str], new: ZygoteReady, broken: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the plugins that worked and would not any more, each with the reason.
+
+    `usable` are those whose files were in order with the old code, `broken` those whose files
+    are not with the new one. One that never worked, or was taken away, stands in nobody's way.
+    """
+    worked = {*old.code, *old.lazy} & set(usable)
+    failed = {**broken, **new.failed}
+    return {name: failed[name] for name in sorted(worked & failed.keys())}
+
+
+def changes(old: ZygoteReady | None, new: ZygoteReady) -> list[str]:
+    """Return the plugins whose code is not what it was, those that came or went included."""
+    before = old.code if old else {}
+    return sorted({name for name, _ in before.items() ^ new.code.items()})
+
+
+class Reloading:
+    """One supervisor's reloads: at most one under way, and at most one more to come."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._coming: Zygote | None = None
+        self._is_wanted = False
+        self._waiting: list[Listener] = []
+        self._listening: list[Listener] = []
+        self._told: dict[str, str] = {}
+        self._is_first = True
+
+    def read_plugins(self) -> None:
+        """Know the plugins before a zygote is there."""
+        self._switch(discover(self._parts.settings.plugin_dir))
+
+    def ask(self) -> None:
+        """Reload. While a zygote is coming, one more comes after it: it may have read before."""
+        self._is_wanted = True
+
+    def tell(self, listener: Listener) -> None:
+        """Call this when the reload that is asked for next has ended."""
+        self._waiting.append(listener)
+
+    def look(self, now: float) -> None:
+        """Judge a zygote that is ready, note one that died, begin what was asked for.
+
+        Raises SettingsWrong when no run could ever live within CREWPOOL_MEMORY_HARD.
+        """
+        spawner = self._parts.pool.spawner
+        if (zygote := spawner.coming) is not None and zygote.word is not None:
+            self._judge(zygote, zygote.word)
+        elif self._coming is not None and self._coming not in spawner.zygotes:
+            self._failed({"": self._coming.reason})
+        if self._is_wanted and spawner.coming is None:
+            self._is_wanted = False
+            self._listening, self._waiting = self._waiting, []
+            self._parts.pool.reload(now)
+            self._coming = spawner.coming
+
+    def _judge(self, zygote: Zygote, word: ZygoteReady) -> None:
+        settings, spawner = self._parts.settings, self._parts.pool.spawner
+        floor_bytes = fresh_worker_bytes(zygote.pid)
+        catalogue = discover(settings.plugin_dir, floor_bytes)
+        too_small = _too_small(settings.memory_hard, floor_bytes)
+        if too_small and self._is_first:
+            raise SettingsWrong([too_small])
+        old = spawner.current.word if spawner.current else None
+        if zygote is self._coming and old is not None:
+            usable = self._parts.ledger.catalogue.plugins
+            reasons = refusals(old, usable, word, catalogue.broken)
+            reasons |= {"": too_small} if too_small else {}
+            if reasons:
+                spawner.refuse(zygote, "; ".join(reasons.values()))
+                self._failed(reasons)
+                return
+        self._accept(zygote, word, catalogue, changes(old, word))
+
+    def _accept(
+        self, zygote: Zygote, word: ZygoteReady, catalogue: Catalogue, changed: list[str]
+    ) -> None:
+        self._is_first = False
+        self._parts.pool.spawner.accept(zygote)
+        self._switch(catalogue)
+        log = self._parts.log
+        log.info("zygote_ready", pid=zygote.pid, modules=word.modules, import_s=word.import_s)
+        for plugin, reason in {**word.lazy, **word.failed}.items():
+            log.warning("plugin_not_preloaded", plugin=plugin, reason=reason)
+        if zygote is self._coming:
+            log.info("reloaded", changed=",".join(changed) or "none")
+            self._end(ok=True, text=f"reloaded, changed: {', '.join(changed) or 'nothing'}")
+        self._show({})
+
+    def _failed(self, reasons: Mapping[str, str]) -> None:
+        for plugin, reason in reasons.items():
+            self._parts.log.error("reload_failed", plugin=plugin or None, reason=reason)
+        self._show(reasons)
+        told = "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items())
+        self._end(ok=False, text=f"the old code stays: {told}")
+
+    def _end(self, *, ok: bool, text: str) -> None:
+        self._coming = None
+        for listener in self._listening:
+            listener(ok, text)
+        self._listening = []
+
+    def _show(self, reasons: Mapping[str, str]) -> None:
+        """Keep it in sight until a reload succeeds."""
+        self._parts.metrics.set_reload_failed(failed=bool(reasons))
+        self._parts.snapshots.reload_failed = dict(reasons)
+
+    def _switch(self, catalogue: Catalogue) -> None:
+        for name, reason in catalogue.broken.items():
+            if self._told.get(name) != reason:
+                self._parts.log.error("plugin_broken", plugin=name, reason=reason)
+        self._told = dict(catalogue.broken)
+        self._parts.ledger.catalogue = catalogue
+        self._parts.metrics.know(catalogue.plugins)
+
+
+def _too_small(memory_hard: int | None, floor_bytes: int) -> str:
+    if memory_hard is None or memory_hard >= floor_bytes:
+        return ""
+    return (
+        f"CREWPOOL_MEMORY_HARD: {text_of(memory_hard)} is below the {text_of(floor_bytes)} that a "
+        "worker has before its first run; leave it out, or allow more"
+    )
