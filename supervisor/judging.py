@@ -11,6 +11,7 @@ from typing import Any
 
 from supervisor import verdicts
 from supervisor.inhand import InHand
+from supervisor.pool.deadlines import TIMEOUT
 from supervisor.pool.oom import OomWatch
 from supervisor.pool.overuse import MEMORY_HARD
 from supervisor.pool.pool import Death
@@ -22,8 +23,7 @@ from worker.plugins import Catalogue
 from worker.policies import Cause, Retry
 from worker.protocol import Outcome, Progress
 
-# Why a worker was killed: by the first it is its run's fault, by the others not.
-TIMEOUT = "timeout"
+# Why a worker was killed when it was not its run's fault.
 STOPPING = "stopping"
 LEASE_LOST = "lease_lost"
 
@@ -73,7 +73,7 @@ class Judge:
             return verdicts.of_failed(entry, end, context)
         how = death.handle.doomed_because or death.corpse.how()
         kind: Cause = "oom" if cause == "oom" else "crash"
-        return verdicts.of_crash(entry, run_id, kind, how, context)
+        return verdicts.of_crash(entry, verdicts.End(run_id, kind, "", how, meta=meta), context)
 
     def of_lapsed(self, entry: Entry) -> Ending:
         """Judge an entry of another supervisor whose lease lapsed; for the sweep."""
@@ -98,6 +98,8 @@ class Judge:
             "worker": held.taken.lease.consumer,
             "duration_s": round(duration_s, 3),
         }
+        if held.code:
+            facts["code"] = held.code
         if isinstance(said, Progress):
             facts["progress"] = {"task": said.task, "tasks": said.tasks, "agent": said.agent}
         return verdicts.meta_of(

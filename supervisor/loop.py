@@ -5,7 +5,6 @@ ended in time is never killed because we were late. Nothing on this path waits f
 the broker's tasks do, and leave facts. All sleeping is in one line.
 """
 
-import asyncio
 import os
 
 import setproctitle
@@ -181,11 +180,12 @@ class Supervisor:
         """Take in what Redis says; return the workers whose run is not theirs any more."""
         ledger, standing = self._parts.ledger, self._standing
         lost = ledger.take_facts(standing.taking_size, standing.surplus_because)
-        runs = self._remote.cancels.among(ledger.in_hand)
-        cancelled = [slot for run in runs if (slot := ledger.cancel(run)) is not None]
-        found = [(slot, LEASE_LOST) for slot in lost] + [(slot, CANCELLED) for slot in cancelled]
-        handles = [(self._parts.pool.handles[slot], because) for slot, because in found]
-        return [(handle, why) for handle, why in handles if handle.state is not State.DOOMED]
+        handles = self._parts.pool.handles
+        for run in self._remote.cancels.among(ledger.in_hand):
+            if (slot := ledger.cancel(run)) is not None:
+                self._parts.pool.hasten(handles[slot], CANCELLED)
+        found = [(handles[slot], LEASE_LOST) for slot in lost]
+        return [(handle, why) for handle, why in found if handle.state is not State.DOOMED]
 
     def _resize(self) -> None:
         self._reloading.look(self._clock())

@@ -8,11 +8,13 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from supervisor.pool.deadlines import Deadline
+from supervisor.pool.lastwords import LastWords
 from supervisor.pool.loglines import LogLines
+from supervisor.pool.scene import Scene
 from worker.errors import FrameInvalid
 from worker.protocol import Assignment, Decoder, Message, Outcome, Progress, Ready, encode
 
@@ -41,6 +43,10 @@ class Running:
     deadline: Deadline
     progress: Progress
     outcome: Outcome | None = None
+    # What is seen of it once its deadline has passed; see overdue.py.
+    scenes: list[Scene] = field(default_factory=list)
+    last_words: LastWords | None = None
+    left_off_late: bool = False
     peak_bytes: int = 0  # the most memory that was seen by watching, children included
     overuse: str = ""  # of memory, as a sentence
 
@@ -76,6 +82,11 @@ class Handle:
         self.lines = LogLines()
         self.inbox: deque[Message] = deque()
         self._given = (theirs, log_write)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its run is being ended."""
+        return self.run is not None and self.run.deadline.is_over
 
     def descriptors_to_give(self) -> tuple[int, int]:
         """Return the worker's ends; `given_away()` closes them once the zygote has them."""
@@ -145,6 +156,9 @@ class Handle:
                 self.run.progress = word
             return is_ours
         if isinstance(word, Outcome) and self.run is not None and is_ours:
+            if self.run.deadline.is_final:
+                self.run.left_off_late = True
+                return False
             self.run.outcome = word
             return True
         self.faulty = f"said {word.kind!r} while {self.state.value}"

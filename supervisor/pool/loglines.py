@@ -6,6 +6,8 @@ above the budget is dropped and counted.
 
 from collections.abc import Callable
 
+from supervisor.pool.lastwords import LastWords
+
 # What is kept of a line until it ends: the journal masks credentials in all of it and cuts
 # afterwards, or a credential that lies across the cut would show its head.
 LONGEST = 16_384
@@ -23,6 +25,8 @@ class LogLines:
         self._refilled_at: float | None = None
         self.dropped = 0
         self.last = ""
+        # Hears every line, also those above the budget: stacks may come behind a flood.
+        self.overhear: LastWords | None = None
 
     @property
     def is_flooding(self) -> bool:
@@ -54,6 +58,8 @@ class LogLines:
 
     def _pass(self, line: bytes, tell: Callable[[str], None]) -> None:
         text = line.decode("utf-8", "replace").rstrip()
+        if self.overhear is not None:
+            self.overhear.hear(text)
         if self.is_flooding:
             self.dropped += 1
             return

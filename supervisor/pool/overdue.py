@@ -5,15 +5,19 @@ in time is not killed because we were late.
 """
 
 import os
+import signal
+from contextlib import suppress
 
+from supervisor.pool import hardkill
 from supervisor.pool.deadlines import Step
-from supervisor.pool.handle import Handle, State
+from supervisor.pool.handle import Handle, Running, State
+from supervisor.pool.lastwords import LastWords, has_answered
+from supervisor.pool.scene import read_scene
 from worker.protocol import STACKS_SIGNAL, Outcome
 
 # A worker that dies closes its socket a moment before it can be reaped; one that closed it
 # and lives on is of no use.
 EOF_GRACE_S = 0.2
-TIMEOUT = "timeout"
 BOOT_TIMEOUT = "boot_timeout"
 
 
@@ -49,13 +53,40 @@ def _fault_of(handle: Handle, now: float, boot_timeout_s: float) -> str:
 
 
 def _overrun_of(handle: Handle, now: float) -> str:
-    if handle.run is None:
+    if (run := handle.run) is None or handle.pid is None:
         return ""
-    step = handle.run.deadline.step(now)
-    if step is Step.STACKS and handle.pid is not None and not _spoke_up(handle, now):
-        handle.run.deadline = handle.run.deadline.with_stacks(now)
-        os.kill(handle.pid, STACKS_SIGNAL)
-    return TIMEOUT if step is Step.KILL else ""
+    step = run.deadline.step(now, has_told=_has_told(run, handle.pid))
+    if step is Step.STACKS and not _spoke_up(handle, now):
+        _ask_for_stacks(handle, run, handle.pid, now)
+    elif step is Step.WARN and not _spoke_up(handle, now):
+        run.deadline = run.deadline.warned(now)
+        _warn(handle.pid)
+    elif step is Step.NOTHING and run.deadline.is_over:
+        run.deadline = run.deadline.looked(now)
+    return run.deadline.because if step is Step.KILL or run.left_off_late else ""
+
+
+def _ask_for_stacks(handle: Handle, run: Running, pid: int, now: float) -> None:
+    run.deadline = run.deadline.asked(now)
+    # Before the signal, which wakes the crew from whatever it waits for.
+    run.scenes.append(read_scene(pid))
+    run.last_words = handle.lines.overhear = LastWords()
+    _send(pid, STACKS_SIGNAL)
+
+
+def _has_told(run: Running, pid: int) -> bool:
+    return run.last_words is not None and run.last_words.have_begun and has_answered(pid)
+
+
+def _warn(pid: int) -> None:
+    """Tell the whole tree that its time is over; children first, or a shell starts the next."""
+    for below in (*hardkill.descendants(pid), pid):
+        _send(below, signal.SIGTERM)
+
+
+def _send(pid: int, signum: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signum)
 
 
 def _spoke_up(handle: Handle, now: float) -> bool:

@@ -52,6 +52,10 @@ class Readers:
         loop.remove_reader(handle.log_fd)
         self.drain_log(handle)
 
+    def hear(self, handle: Handle) -> None:
+        """Read on in a log that is not listened to for its flood: stacks are on their way."""
+        handle.read_log(lambda line: self._tell_line(handle, line), self._clock())
+
     def drain_log(self, handle: Handle) -> None:
         """Read what a crew printed before its outcome, so that no line goes to the next run.
 
