@@ -1,7 +1,12 @@
-"""The limits of all plugins, as take.lua wants them. Pure."""
+"""The limits of plugins: how many runs at a time, as take.lua wants it, and how much memory.
+
+Pure.
+"""
 
 import json
 
+from supervisor.pool.overuse import MemoryLimits
+from supervisor.worker_settings import WorkerSettings
 from worker.plugins import Catalogue
 
 
@@ -22,3 +27,10 @@ def limits_text(catalogue: Catalogue) -> str:
         if facts:
             limited[name] = facts
     return json.dumps(limited, separators=(",", ":"))
+
+
+def memory_limits(catalogue: Catalogue, settings: WorkerSettings, plugin: str) -> MemoryLimits:
+    """Return what a run of this plugin may have: what plugin.yaml says, else the settings."""
+    found = catalogue.plugins.get(plugin)
+    soft, hard = (found.manifest.memory_soft, found.manifest.memory_hard) if found else (None, None)
+    return MemoryLimits(soft or settings.memory_soft, hard or settings.memory_hard)

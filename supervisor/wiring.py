@@ -12,11 +12,13 @@ from typing import Any
 from supervisor.journal import Journal
 from supervisor.judging import Judge
 from supervisor.ledger import Ledger
+from supervisor.limits import memory_limits
 from supervisor.log import Log
 from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
 from supervisor.pool.environment import secrets_in, worker_environment
 from supervisor.pool.handle import Handle
+from supervisor.pool.overuse import Overuse
 from supervisor.pool.placing import Placing
 from supervisor.pool.pool import Pool
 from supervisor.pool.readers import Readers
@@ -56,6 +58,7 @@ class Parts:
     broker: Broker
     keeper: Keeper
     ledger: Ledger
+    overuse: Overuse
     journal: Journal
     metrics: Metrics
     http: HttpServer
@@ -113,6 +116,7 @@ async def wire(
         broker=broker,
         keeper=_keeper(settings, queue, broker, sweeper, log),
         ledger=ledger,
+        overuse=Overuse(lambda name: memory_limits(judge.catalogue, settings, name)),
         journal=journal,
         metrics=metrics,
         http=HttpServer(),

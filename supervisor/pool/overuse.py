@@ -1,9 +1,9 @@
 """Which runs have more memory than their `memory_hard` allows, and when to look again.
 
 Asked by the loop on each pass. A run's memory is that of its worker, what it shares with the
-zygote included, and that of all programs below it, each page once. Adding up what each of them
-has is cheap and never too little, so that only a sum above the limit is reckoned exactly.
-Nothing is looked at while no run has a limit.
+zygote included, and the share of all programs below it (PSS: a page that n have counts for
+1/n). Adding up all that each of them has is cheap and never too little, so that only a sum
+above the limit is reckoned exactly. Nothing is looked at while no run has a limit.
 """
 
 import time
@@ -22,9 +22,10 @@ MEMORY_HARD = "memory_hard"
 # and not so often that looking becomes work, nor so rarely that children go unseen.
 FASTEST_BYTES_S = 2**30
 SHORTEST_S, LONGEST_S = 0.05, 0.25
-# How old what we know of children may be, and how long an exact look may hold up the loop.
-CHILDREN_S = 0.25
-EXACT_S = 0.01
+CHILDREN_S = 0.25  # how old what we know of children may be
+# How long an exact look may hold up the loop, of our CPU; and how seldom it must be then.
+EXACT_S = 0.02
+SELDOM = 10
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,14 @@ class Overuse:
 
     def _has_too_much(self, handle: Handle, now: float) -> bool:
         look, pid = self._looks[handle.order], handle.pid or 0
+        began = time.thread_time()
         used = rss_bytes(pid) + sum(map(rss_bytes, self._families.get(pid, ())))
         if used > look.hard_bytes and pid in self._families:
             self._find_children(now)  # one of them may be gone, and its pid another's
             used = _exact_bytes(pid, self._families.get(pid, []), handle.zygote_pid)
             look.run.peak_bytes = max(look.run.peak_bytes, used)
-        look.due_at = now + pause_s(used, look.hard_bytes)
+        spent_s = time.thread_time() - began
+        look.due_at = now + max(pause_s(used, look.hard_bytes), spent_s * SELDOM)
         if used <= look.hard_bytes or _has_ended(handle, now):
             return False
         told = f"memory_hard of {text_of(look.hard_bytes)}: the run had {text_of(used)}"
@@ -121,13 +124,13 @@ def _families(places: Mapping[int, Place]) -> dict[int, list[int]]:
 
 
 def _exact_bytes(pid: int, children: Iterable[int], zygote_pid: int) -> int:
-    """Return the memory of a worker and its children, with no page twice."""
-    until = time.monotonic() + EXACT_S
+    """Return the memory of a worker and what its children have beside it."""
+    until = time.thread_time() + EXACT_S
     shared = rss_bytes(zygote_pid)
     total = rss_bytes(pid)
     # The largest first: they decide, should the time not suffice for all.
     for child in sorted(children, key=rss_bytes, reverse=True):
-        exact = share_bytes(child) if time.monotonic() < until else 0
+        exact = share_bytes(child) if time.thread_time() < until else 0
         # One that may not be read is a fork of its worker, and has most of it from the zygote.
         total += exact or max(0, rss_bytes(child) - shared)
     return total
