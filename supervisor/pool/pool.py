@@ -13,7 +13,7 @@ from supervisor.errors import WorkersCannotBoot
 from supervisor.log import Log
 from supervisor.pool import hardkill
 from supervisor.pool.answers import Answers
-from supervisor.pool.backoff import FIRST_S, delay_s, is_hopeless
+from supervisor.pool.backoff import Restarts, is_hopeless
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, verdict_on
 from supervisor.pool.readers import Readers
@@ -59,9 +59,8 @@ class Pool:
         self._clock = clock
         self._boot_timeout_s = boot_timeout_s
         self._log = log
-        self._boot_failures = 0
+        self._restarts = Restarts()
         self._wanted = 0
-        self._not_before: dict[int, float] = {}
         self._unclaimed: dict[int, Corpse] = {}
         self._last_fault = ""
 
@@ -141,7 +140,7 @@ class Pool:
         when the run would wait here although others could start it.
         """
         if handle.state is State.BOOTING:
-            return self._boot_failures == 0 and self.spawner.is_ready
+            return self._restarts.failed_boots == 0 and self.spawner.is_ready
         return handle.state is State.IDLE and handle.run is None
 
     def resize(self, wanted: int, now: float) -> None:
@@ -150,13 +149,14 @@ class Pool:
         Raises WorkersCannotBoot when starting again cannot help.
         """
         self._wanted = wanted
-        failures = max(self._boot_failures, self.spawner.failures)
-        if wanted and is_hopeless(failures):
-            raise WorkersCannotBoot(failures, self.spawner.last_reason or self._last_fault)
+        if wanted and is_hopeless(self.spawner.failures):
+            raise WorkersCannotBoot(self.spawner.failures, self.spawner.last_reason)
+        if wanted and is_hopeless(self._restarts.failed_boots):
+            raise WorkersCannotBoot(self._restarts.failed_boots, self._last_fault)
         if wanted and (zygote := self.spawner.tend(now)) is not None:
             self._readers.add_zygote(zygote)
         for slot in range(wanted):
-            if slot not in self.handles and now >= self._not_before.get(slot, 0.0):
+            if slot not in self.handles and now >= self._restarts.not_before(slot):
                 self._order(slot, now)
         for handle in list(self.handles.values()):
             is_surplus = handle.slot >= wanted or handle.generation < self.spawner.generation
@@ -174,7 +174,7 @@ class Pool:
         alarms = [alarm for alarm in found if alarm is not None]
         if self.spawner.is_ready:
             missing = [slot for slot in range(self._wanted) if slot not in self.handles]
-            alarms += [self._not_before.get(slot, 0.0) for slot in missing]
+            alarms += [self._restarts.not_before(slot) for slot in missing]
         if self._wanted and (zygote_alarm := self.spawner.next_alarm()) is not None:
             alarms.append(zygote_alarm)
         return min(alarms, default=None)
@@ -191,7 +191,7 @@ class Pool:
             handle = self.spawner.order(slot, now)
         except OSError as error:
             # No descriptors left: what runs goes on, and this slot waits.
-            self._not_before[slot] = now + FIRST_S
+            self._restarts.postpone(slot, now)
             self._log.error("no_worker", slot=slot, error=error)
             return
         if handle is not None:
@@ -204,33 +204,46 @@ class Pool:
             word = handle.inbox.popleft()
             is_news = handle.note(word)
             if isinstance(word, Ready):
-                self._boot_failures = 0
+                self._restarts.note_boot()
                 self.spawner.note_worker_ready()
             elif is_news and isinstance(word, Progress | Outcome):
                 reports.append(Report(handle, word))
         return reports
 
     def _bury(self, handle: Handle, corpse: Corpse) -> Death:
-        """Read a dead worker's last words, release its slot and note a failed boot."""
+        """Read a dead worker's last words, and release its slot for the next."""
         now = self._clock()
         handle.read(now)
         for word in handle.inbox:
             handle.note(word)
+        self._readers.drop(handle)
         if handle.run is not None and handle.run.deadline.is_over:
             # By SIGTERM, say, before the grace was over.
             handle.doomed_because = handle.doomed_because or handle.run.deadline.because
-        if handle.state is State.BOOTING:
-            self._boot_failures += 1
-            self._not_before[handle.slot] = now + delay_s(self._boot_failures)
-        else:
-            self._not_before.pop(handle.slot, None)
-        self._readers.drop(handle)
-        if handle.state is State.BOOTING:
-            said = f" ({handle.lines.last})" if handle.lines.last else ""
-            self._last_fault = f"a worker ended at boot with {corpse.how()}{said}"
+        self._note_end(handle, corpse, now)
         handle.close()
         del self.handles[handle.slot]
         return Death(handle, corpse)
+
+    def _note_end(self, handle: Handle, corpse: Corpse, now: float) -> None:
+        slot = handle.slot
+        if handle.doomed_because == BOOT_TIMEOUT:
+            self._last_fault = f"a worker was not ready after {self._boot_timeout_s:g}s"
+            self._restarts.note_failed_boot(slot, now)
+        elif handle.state is State.BOOTING and handle.pid is not None:
+            said = f" ({handle.lines.last})" if handle.lines.last else ""
+            self._last_fault = f"a worker ended at boot with {corpse.how()}{said}"
+            self._restarts.note_failed_boot(slot, now)
+        else:
+            # Also one that was never forked: that its zygote died is no fault of the slot's.
+            by_itself = handle.pid is not None and not handle.doomed_because
+            ended_now = handle.run is not None and handle.run.outcome is not None
+            has_served = handle.runs_done > 0 or ended_now
+            wait_s = self._restarts.note_death(
+                slot, now, by_itself=by_itself, has_served=has_served
+            )
+            if wait_s:
+                self._log.warning("slot_backs_off", slot=slot, wait_s=wait_s)
 
     def _zygote_death(self, corpse: Corpse) -> Zygote | None:
         zygote = self.answers.note_death(corpse, self._clock())
