@@ -19,7 +19,7 @@ class Stage(Enum):
 @dataclass
 class InHand:
     """One run of one slot. `request` is None when the entry was no run at all; `started_at` is
-    unix time.
+    unix time; `code` is the hash of the plugin's files, "" while nobody has told it.
     """
 
     taken: Taken
@@ -28,6 +28,7 @@ class InHand:
     stage: Stage = Stage.WAITING
     secrets: tuple[str, ...] = ()
     started_at: float = 0.0
+    code: str = ""
 
     @classmethod
     def of(cls, taken: Taken, request: Request, timeout_s: float) -> "InHand":

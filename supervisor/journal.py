@@ -58,6 +58,7 @@ class Journal:
             worker=consumer,
             entry_id=entry.id,
             timeout_s=held.timeout_s,
+            code=held.code,
             started_at=f"{time.time():.3f}",
         )
         self._log.info(
@@ -67,6 +68,7 @@ class Journal:
             slot=slot,
             attempt=entry.attempt,
             timeout_s=held.timeout_s,
+            code=held.code or None,
         )
 
     def progressed(self, held: InHand, progress: Progress) -> None:
@@ -79,6 +81,7 @@ class Journal:
             task_name=progress.task_name,
             agent=progress.agent,
             tool=progress.tool,
+            code=held.code,
             llm_calls=tokens.calls,
             tokens=tokens.prompt + tokens.completion,
             updated_at=f"{time.time():.3f}",
@@ -134,6 +137,7 @@ class Journal:
             "error": error[:MOST_CHARACTERS],
             "host": self._host,
             "slot": slot,
+            "code": held.code,
             "started_at": round(held.started_at, 3),
             "ended_at": round(time.time(), 3),
         }

@@ -115,6 +115,7 @@ class Ledger:
         held.stage = Stage.RUNNING
         held.started_at = time.time()
         request = held.request
+        held.code = handle.code.get(request.plugin, "")
         self._journal.started(held, handle.slot)
         run = Assignment(
             run_id=request.run_id,
@@ -127,13 +128,16 @@ class Ledger:
 
     def note_progress(self, slot: int, progress: Progress) -> None:
         """Pass on where a run is."""
-        self._journal.progressed(self.in_hand[slot], progress)
+        held = self.in_hand[slot]
+        held.code = progress.code or held.code
+        self._journal.progressed(held, progress)
 
     def note_outcome(self, handle: Handle, outcome: Outcome) -> None:
         """End a run as its worker reported it."""
         held = self.in_hand[handle.slot]
         if held.stage is not Stage.RUNNING or held.request is None:
             return
+        held.code = outcome.code or held.code
         self._journal.ended(held, outcome)
         self._settle(handle.slot, self._judge.of_outcome(held, outcome))
 
@@ -147,6 +151,7 @@ class Ledger:
             # Its last words were in the socket: it died after the work was done.
             self.note_outcome(handle, run.outcome)
             return
+        held.code = run.progress.code or held.code
         cause = self._judge.cause_of(death)
         self._journal.run_died(held, cause, death, duration_of(death))
         self._settle(handle.slot, self._judge.of_death(held, death, cause))

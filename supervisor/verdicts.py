@@ -8,7 +8,7 @@ or a timeout mostly does, and bad input always.
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic_core import from_json
@@ -90,12 +90,15 @@ def of_timeout(
     return of_failed(entry, End(run_id, "timeout", timeout_text(timeout_s), meta=meta), context)
 
 
-def of_crash(entry: Entry, run_id: str, cause: Cause, how: str, context: Context) -> Ending:
-    """Judge a run whose worker died: by itself (`crash`), or killed by the kernel (`oom`)."""
-    most = max(context.policy(cause).attempts, entry.attempt)
-    why = "the kernel killed it for want of memory" if cause == "oom" else how
+def of_crash(entry: Entry, end: End, context: Context) -> Ending:
+    """Judge a run whose worker died: by itself (`crash`), or killed by the kernel (`oom`).
+
+    The sentence for `end.error` is made here.
+    """
+    most = max(context.policy(end.cause).attempts, entry.attempt)
+    why = "the kernel killed it for want of memory" if end.cause == "oom" else end.because
     error = f"Worker died ({why}) on attempt {entry.attempt} of {most}"
-    return of_failed(entry, End(run_id, cause, error, because=how), context)
+    return of_failed(entry, replace(end, error=error), context)
 
 
 def of_lapsed(entry: Entry, request: Request | Rejected, context: Context) -> Ending:
@@ -122,6 +125,8 @@ def of_failed(entry: Entry, end: End, context: Context) -> Ending:
         return HandBack(end.run_id, entry.attempt + 1, because, end.cause, wait_s)
     reason = "attempts_exhausted" if retry.attempts > 1 else end.cause
     facts = _facts(entry, end.cause, reason, end.error, context)
+    if code := end.meta.get("code"):
+        facts["code"] = code
     if end.stack:
         facts["stack"] = end.stack[-MOST_STACK:]
     meta = {"attempt": entry.attempt, **end.meta, "cause": end.cause}

@@ -97,7 +97,7 @@ def test_an_overrun_is_buried_with_the_text_of_the_contract():
 
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_a_crash_is_tried_again_while_attempts_are_left(attempt):
-    ending = verdicts.of_crash(entry(attempt), "r-1", "crash", "SIGSEGV", CONTEXT)
+    ending = verdicts.of_crash(entry(attempt), End("r-1", "crash", "", "SIGSEGV"), CONTEXT)
 
     # 4 s and 8 s, of which a half is certain and a half is drawn.
     delay_s = 3.0 * attempt
@@ -106,7 +106,7 @@ def test_a_crash_is_tried_again_while_attempts_are_left(attempt):
 
 @pytest.mark.parametrize("attempt", [3, 4, 99])
 def test_the_last_crash_is_buried(attempt):
-    ending = verdicts.of_crash(entry(attempt), "r-1", "crash", "exit 1", CONTEXT)
+    ending = verdicts.of_crash(entry(attempt), End("r-1", "crash", "", "exit 1"), CONTEXT)
 
     assert isinstance(ending, Bury)
     assert ending.letter.facts["class"] == "crash"

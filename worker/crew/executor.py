@@ -36,6 +36,7 @@ class Executor:
     ) -> None:
         self._catalogue = catalogue
         self._namespaces = namespaces
+        self._imported = {name for name, space in namespaces.items() if space.is_loaded}
         self._max_output_bytes = max_output_bytes
         self._listener = Listener()
 
@@ -56,6 +57,7 @@ class Executor:
             facts[key] = clean(redact(facts.get(key, ""), secrets))[-most:]
         return Outcome(
             run_id=run.run_id,
+            code=tracker.code,
             duration_s=time.monotonic() - started,
             tokens=tracker.tokens,
             **facts,
@@ -67,6 +69,7 @@ class Executor:
         # Not there when the plugin is newer than the zygote.
         namespace = self._namespaces.setdefault(plugin.name, Namespace(plugin.path))
         with restored(), namespace.entered(), without_offline_model(settings):
+            tracker.imports(namespace.code, is_news=plugin.name not in self._imported)
             create_crew = getattr(namespace.load(), "create_crew", None)
             if not callable(create_crew):
                 raise PluginBroken(plugin.name, "crew/crew.py defines no create_crew(settings)")

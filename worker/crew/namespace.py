@@ -37,6 +37,11 @@ class Namespace:
             self._code = code_hash(Path(self._folder))
         return self._code
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its crew is imported; to be asked outside `entered()`."""
+        return ENTRY in self._modules
+
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Put the plugin's folder and modules in place, and away again afterwards."""

@@ -36,6 +36,17 @@ class Tracker:
         """The tokens so far."""
         return self._now.tokens
 
+    @property
+    def code(self) -> str:
+        """The hash of the plugin's files, "" before it is known."""
+        return self._now.code
+
+    def imports(self, code: str, *, is_news: bool) -> None:
+        """Note which code the run is of; told at once where the zygote has not told it."""
+        with self._lock:
+            self._now = self._now.model_copy(update={"code": code})
+            self._tell_if(is_news)
+
     def planned(self, tasks: int) -> None:
         """Note how many tasks the crew has."""
         self._change(tasks=tasks)
