@@ -17,10 +17,11 @@ from typing import Annotated, Any
 import yaml
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from worker.errors import PluginBroken, PluginNotFound, SettingsInvalid
-from worker.policies import Policies
-from worker.problems import what_is_wrong
+from worker.policies import Policies, disagreement
+from worker.problems import all_that_is_wrong, line_of
 from worker.redact import without_credentials
 from worker.sizes import Size, text_of
 
@@ -31,7 +32,7 @@ MOST_PROBLEMS = 5
 def _no_truth(value: Any) -> Any:
     """Refuse YAML's `yes`: it would be taken for one second."""
     if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004  # pydantic collects ValueErrors only
+        raise ValueError("must be a number of seconds, such as 300")  # noqa: TRY004  # pydantic collects ValueErrors only
     return value
 
 
@@ -66,10 +67,11 @@ class Manifest(Policies):
     @model_validator(mode="after")
     def _soft_below_hard(self) -> "Manifest":
         if self.memory_soft and self.memory_hard and self.memory_soft > self.memory_hard:
-            raise ValueError(
+            told = (
                 f"memory_soft ({text_of(self.memory_soft)}) must be at most "
                 f"memory_hard ({text_of(self.memory_hard)})"
             )
+            raise disagreement(told, "memory_soft")
         return self
 
 
@@ -135,9 +137,7 @@ def load(path: Path, floor_bytes: int = 0) -> Plugin:
     name = path.name
     if not NAME.fullmatch(name):
         raise PluginBroken(name, f"the folder's name must match {NAME.pattern}")
-    plugin = Plugin(name, path.resolve(), _manifest(path), _schema(path))
-    if plugin.manifest.name != name:
-        raise PluginBroken(name, f"plugin.yaml says name: {plugin.manifest.name!r}")
+    plugin = Plugin(name, path.resolve(), _manifest(path, floor_bytes), _schema(path))
     if not plugin.crew_file.is_file():
         raise PluginBroken(name, "crew/crew.py is missing")
     return plugin
@@ -182,9 +182,41 @@ def _what_is_wrong(error: Any) -> str:
     return f"must satisfy {error.validator}: {rule[:200]}"
 
 
-def _manifest(path: Path) -> Manifest:
+def _manifest(path: Path, floor_bytes: int) -> Manifest:
+    text, data = _yaml(path)
     try:
-        data = yaml.safe_load((path / "plugin.yaml").read_text("utf-8"))
+        manifest = Manifest.model_validate(data)
+        _check(manifest, path.name, floor_bytes)
+    except ValidationError as error:
+        told = all_that_is_wrong(error, text, tuple(Manifest.model_fields))
+        raise PluginBroken(path.name, f"plugin.yaml: {told}") from None
+    except PydanticCustomError as error:
+        place = (error.context or {})["place"]
+        told = f"plugin.yaml: line {line_of(text, place)}: {error.message()}"
+        raise PluginBroken(path.name, told) from None
+    return manifest
+
+
+def _check(manifest: Manifest, folder: str, floor_bytes: int) -> None:
+    """Raise PydanticCustomError for what does not fit to things outside the file."""
+    if manifest.name != folder:
+        told = f"says name: {manifest.name!r}, and the folder is called {folder}: make it the same"
+        raise disagreement(told, "name")
+    for key in ("memory_hard", "memory_soft"):
+        limit_bytes = getattr(manifest, key)
+        if limit_bytes is not None and limit_bytes < floor_bytes:
+            told = (
+                f"{key} ({text_of(limit_bytes)}) is below the {text_of(floor_bytes)} that a worker "
+                f"has before its first run: allow more, or leave it out"
+            )
+            raise disagreement(told, key)
+
+
+def _yaml(path: Path) -> tuple[str, dict[Any, Any]]:
+    """Return plugin.yaml as it stands there, and what it holds."""
+    try:
+        text = (path / "plugin.yaml").read_text("utf-8")
+        data = yaml.safe_load(text)
     except FileNotFoundError:
         raise PluginBroken(path.name, "plugin.yaml is missing") from None
     except yaml.YAMLError as error:
@@ -198,12 +230,7 @@ def _manifest(path: Path) -> Manifest:
         raise PluginBroken(path.name, f"plugin.yaml cannot be read: {told}") from None
     if not isinstance(data, dict):
         raise PluginBroken(path.name, "plugin.yaml must hold keys and values (name: …)")
-    try:
-        return Manifest.model_validate(data)
-    except ValidationError as error:
-        keys = tuple(Manifest.model_fields)
-        told = "; ".join(what_is_wrong(part, keys) for part in error.errors()[:MOST_PROBLEMS])
-        raise PluginBroken(path.name, f"plugin.yaml: {told}") from None
+    return text, data
 
 
 def _schema(path: Path) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Cause = Literal[
     "exception",
@@ -116,4 +117,10 @@ def refuse_final(retries: Retries) -> None:
     """Raise ValueError for a retry of what no retry can mend."""
     for cause in ("invalid", "cancelled"):
         if cause in retries and retries[cause].attempts > 1:
-            raise ValueError(f"retry.{cause}: a run that was {cause} is never started again")
+            told = f"retry.{cause}: a run that was {cause} is never started again"
+            raise disagreement(told, "retry", cause)
+
+
+def disagreement(told: str, *place: str) -> PydanticCustomError:
+    """Return a ValueError about keys that do not fit together, with the place of one of them."""
+    return PydanticCustomError("disagreement", "{told}", {"told": told, "place": place})

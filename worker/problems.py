@@ -1,15 +1,20 @@
 """Says what is wrong in a file that somebody wrote: where, and what is allowed there.
 
 pydantic knows what it found; this turns it into words for the author of a plugin.yaml or of
-the same keys in the settings. Pure; the values themselves are not quoted.
+the same keys in the settings, with the line where there is one. Pure; the values themselves
+are not quoted.
 """
 
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import yaml
+from pydantic import ValidationError
+
 from worker.policies import CAUSES, Limits, Rate, Retry
 
+MOST_PROBLEMS = 5
 _TEXT = 'put "…" round it if it looks like something else'
 # By pydantic's name of the error; {…} are the bounds that it tells.
 _RULES = {
@@ -17,8 +22,9 @@ _RULES = {
     "model_type": "must hold keys and values (allowed: {allowed})",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
+    "float_type": "must be a number{unit}",
+    "float_parsing": "must be a number{unit}",
+    "tuple_type": "must be a list",
     "finite_number": "must be a finite number",
     "greater_than": "must be greater than {gt:.12g}",
     "greater_than_equal": "must be at least {ge:.12g}",
@@ -29,15 +35,48 @@ _RULES = {
 }
 
 
+def all_that_is_wrong(error: ValidationError, text: str, keys: Sequence[str]) -> str:
+    """Return a sentence for each problem in a YAML text, five at most, each with its line."""
+    parts = error.errors(include_url=False, include_input=False)
+    told = [(line_of(text, _place(part)), what_is_wrong(part, keys)) for part in parts]
+    return "; ".join(f"line {line}: {wrong}" for line, wrong in sorted(told)[:MOST_PROBLEMS])
+
+
+def line_of(text: str, place: Sequence[Any]) -> int:
+    """Return the line, from 1 on, where a key stands in a YAML text that can be read.
+
+    Where there is no such key it is the line of the nearest one round it.
+    """
+    line, node = 1, yaml.compose(text, Loader=yaml.SafeLoader)
+    for step in place:
+        found: list[tuple[Any, Any]] = []
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(step)]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            found = [(value, value) for value in node.value[step : step + 1]]
+        if not found:
+            break
+        # Of two with one name the last one counts.
+        key, node = found[-1]
+        line = key.start_mark.line + 1
+    return line
+
+
 def what_is_wrong(part: Any, keys: Sequence[str]) -> str:
     """Return one sentence for one of pydantic's errors; `keys` may stand at the top level."""
-    # pydantic's word for "the key itself, not its value".
-    place = tuple(step for step in part["loc"] if step != "[key]")
+    place = _place(part)
     where = ".".join(str(step)[:40] for step in place)
-    if part["type"] == "extra_forbidden" or len(place) < len(part["loc"]):
+    if part["type"] == "extra_forbidden" or "[key]" in part["loc"]:
         return f"unknown key {where}{_hint(str(place[-1]), _allowed(place[:-1], keys))}"
     told = _rule(part, place)
-    return f"{where}: {told}" if where else told
+    return f"{where}: {told}" if where and part["type"] != "disagreement" else told
+
+
+def _place(part: Any) -> tuple[Any, ...]:
+    if part["type"] == "disagreement":
+        return (*part["loc"], *part["ctx"]["place"])
+    # pydantic's word for "the key itself, not its value".
+    return tuple(step for step in part["loc"] if step != "[key]")
 
 
 def _allowed(place: tuple[Any, ...], keys: Sequence[str]) -> Sequence[str]:
@@ -63,4 +102,7 @@ def _hint(key: str, allowed: Sequence[str]) -> str:
 def _rule(part: Any, place: tuple[Any, ...]) -> str:
     if (rule := _RULES.get(part["type"])) is None:
         return str(part["msg"]).removeprefix("Value error, ")
-    return rule.format(**part.get("ctx", {}), allowed=", ".join(_allowed(place, ())))
+    is_length = bool(place) and str(place[-1]).endswith("_s")
+    unit = " of seconds, such as 300" if is_length else ""
+    allowed = ", ".join(_allowed(place, ()))
+    return rule.format(**part.get("ctx", {}), allowed=allowed, unit=unit)
