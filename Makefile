@@ -24,7 +24,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 KEY = { cat pyproject.toml constraints.txt; pwd; $(BIN)/python -VV; } 2>/dev/null | cksum
 STAMP := $(VENV)/.made-from
 
-.PHONY: help setup demo up test check unit format deploy-check bench soak picture clean
+.PHONY: help setup demo up test check unit format deploy-check bench bench-all soak picture clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +81,20 @@ format: setup ## Format the code and mend what ruff can mend
 deploy-check: setup ## Check Dockerfile, Compose file, manifests, alerts and Redis' ACL
 	$(BIN)/pytest $(wildcard tests/unit/test_deploy*.py) tests/streams/test_redis_users.py $(ARGS)
 
-bench: setup ## Measure the time from a kill to the next crew, and the cost of a run in Redis
-	$(BIN)/python benchmarks/kill_to_next.py $(ARGS)
+bench: setup ## Measure kills, deaths, memory and the cost of a run, with few rounds
+	$(BIN)/python benchmarks/kills.py --rounds 10
+	$(BIN)/python benchmarks/deaths.py --supervisors 5 --zygotes 5 --preload json
+	$(BIN)/python benchmarks/footprint.py --more 0 --idle-s 20
+	$(BIN)/python benchmarks/endurance.py --runs 2000
+	$(BIN)/python benchmarks/pid_one.py --rounds 5
+	$(BIN)/python benchmarks/cost_of_a_run.py --rounds 500 --backlog 100000
+
+bench-all: setup ## Measure the same with all rounds; takes a quarter of an hour
+	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python benchmarks/deaths.py
+	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python benchmarks/endurance.py
+	$(BIN)/python benchmarks/pid_one.py
 	$(BIN)/python benchmarks/cost_of_a_run.py
 
 soak: setup ## Run 2,000 runs of every kind through three supervisors, and count the results

@@ -11,19 +11,15 @@ are counted by the server itself (MONITOR shows what a script does inside apart)
 import argparse
 import asyncio
 import json
-import os
-import signal
-import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from redis import ConnectionError, Redis  # noqa: A004  # redis's own name
+from stage import Stage, report
+from tables import header, row
 
 from supervisor.embedded.server import EmbeddedServer
 from supervisor.streams.endings import Finish
@@ -35,15 +31,6 @@ KEYS = Keys(
     "plugin:requests", "plugin:results", "plugin:requests:dlq", "crewai-workers", "go-workers"
 )
 LIMITS = Limits(1_048_576, 86_400, 604_800)
-PLUGIN = """import json
-
-class Crew:
-    def kickoff(self, inputs):
-        return json.dumps({"done": True})
-
-def create_crew(settings):
-    return Crew()
-"""
 
 
 def payload(run_id: str, plugin: str = "quick") -> str:
@@ -60,14 +47,6 @@ def fill(client: Redis, count: int, plugin: str = "quick") -> None:
         for number in range(start, min(start + 1000, count)):
             pipeline.xadd(KEYS.requests, {"payload": payload(f"b-{plugin}-{number}", plugin)})
         pipeline.execute()
-
-
-def row(name: str, values_ms: list[float]) -> str:
-    """Return one line of the table."""
-    ordered = sorted(values_ms)
-    p99 = ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
-    median = statistics.median(ordered)
-    return f"{name:<44} {len(ordered):>6} {median:>8.3f} {p99:>8.3f} {ordered[-1]:>8.3f}"
 
 
 async def take_and_finish(queue: Queue, rounds: int) -> list[float]:
@@ -99,7 +78,7 @@ async def scripts(url: str, client: Redis, rounds: int, backlog: int) -> list[st
         await queue.ensure_groups()
         prepare()
         fill(client, rounds, "measured")
-        rows.append(row(f"take + finish, {name}", await take_and_finish(queue, rounds)))
+        rows.append(row(f"take + finish, {name}", await take_and_finish(queue, rounds), 3))
         await queue.close()
     return rows
 
@@ -112,49 +91,22 @@ def pend(client: Redis, count: int) -> None:
         client.xreadgroup(KEYS.group, consumer, {KEYS.requests: ">"}, count=1)
 
 
-def commands_of_a_supervisor(url: str, client: Redis, folder: Path, runs: int) -> str:
+def commands_of_a_supervisor(runs: int) -> str:
     """Return the row of the second table: commands of a supervisor for so many runs."""
-    client.flushall()
-    crew = folder / "plugins" / "quick" / "crew"
-    crew.mkdir(parents=True)
-    (crew / "crew.py").write_text(PLUGIN)
-    (crew.parent / "plugin.yaml").write_text("name: quick\n")
-    (crew.parent / "settings.schema.json").write_text('{"type": "object"}')
-    environment = {
-        **os.environ,
-        "REDIS_URL": url,
-        "PLUGIN_DIR": str(folder / "plugins"),
-        "CREWPOOL_WORKERS": "4",
-        "CREWPOOL_PRELOAD": "json",
-        "CREWPOOL_HTTP_PORT": "0",
-    }
-    command = [str(Path(sys.executable).with_name("crewpool")), "run"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    seen: dict[str, int] = {}
-    try:
-        wait_until(lambda: client.exists(KEYS.results))
+    with Stage() as stage:
+        stage.write("quick", "return '{}'")
+        stage.start(workers=4)
+        seen: dict[str, int] = {}
         watching = threading.Event()
-        watch = threading.Thread(target=count_commands, args=(url, seen, watching), daemon=True)
+        watch = threading.Thread(
+            target=count_commands, args=(stage.url, seen, watching), daemon=True
+        )
         watch.start()
         watching.wait()
-        fill(client, runs)
-        wait_until(lambda: client.xlen(KEYS.results) >= runs)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    direct = sum(seen.values())
+        stage.publish("quick", runs, topics=["science"], note="x" * 200)
+        stage.wait_results()
     told = ", ".join(f"{name} {count / runs:.2f}" for name, count in sorted(seen.items()))
-    return f"{runs} runs: {direct / runs:.2f} round trips a run ({told})"
-
-
-def wait_until(fact: Callable[[], object]) -> None:
-    """Wait for a fact, for a minute at most."""
-    give_up_at = time.monotonic() + 60
-    while not fact():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError
-        time.sleep(0.01)
+    return f"{runs} runs: {sum(seen.values()) / runs:.2f} round trips a run ({told})"
 
 
 def count_commands(url: str, seen: dict[str, int], watching: threading.Event) -> None:
@@ -166,7 +118,7 @@ def count_commands(url: str, seen: dict[str, int], watching: threading.Event) ->
         watching.set()
         for said in monitor.listen():
             name = said["command"].split()[0].upper()
-            if said["client_type"] != "lua" and name not in ("XADD", "XLEN", "EXISTS"):
+            if said["client_type"] != "lua" and name not in ("XADD", "XLEN", "XRANGE"):
                 # A pipeline of records is one round trip; its EXPIREs and ZADDs ride along.
                 if name not in ("EXPIRE", "ZADD", "HSET"):
                     seen[name] = seen.get(name, 0) + 1
@@ -174,19 +126,21 @@ def count_commands(url: str, seen: dict[str, int], watching: threading.Event) ->
                     seen["HSET (records, pipelined)"] = seen.get("HSET (records, pipelined)", 0) + 1
 
 
-def main() -> None:
+def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--backlog", type=int, default=1_000_000)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, EmbeddedServer() as server:
-        client = Redis.from_url(server.url)
-        print(f"{'ms':<44} {'n':>6} {'p50':>8} {'p99':>8} {'max':>8}")
-        for line in asyncio.run(scripts(server.url, client, asked.rounds, asked.backlog)):
-            print(line)
-        print(commands_of_a_supervisor(server.url, client, Path(folder), asked.rounds // 4))
+
+    def measure() -> list[str]:
+        with EmbeddedServer() as server:
+            client = Redis.from_url(server.url)
+            rows = asyncio.run(scripts(server.url, client, asked.rounds, asked.backlog))
+        return [header("ms"), *rows, commands_of_a_supervisor(asked.rounds // 4)]
+
+    return report(measure)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
