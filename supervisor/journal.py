@@ -11,6 +11,8 @@ from supervisor.log import MOST_CHARACTERS, Log
 from supervisor.observe.metrics import Metrics
 from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
+from supervisor.pool.recycling import REASONS
+from supervisor.pool.remains import Remains
 from supervisor.streams.endings import Bury, Drop, Ending, Finish, HandBack
 from supervisor.streams.facts import PluginChanged
 from supervisor.streams.queue import Passed
@@ -125,6 +127,22 @@ class Journal:
             was=_was_doing(progress),
         )
 
+    def left_behind(self, held: InHand, slot: int, left: Remains) -> None:
+        """Note what a run left in its worker."""
+        plugin = held.request.plugin if held.request else ""
+        self._metrics.left_behind(plugin, left.counts, left.rss_bytes)
+        if not any(left.counts.values()):
+            return
+        self._log.warning(
+            "crew_left",
+            run=held.run_id,
+            plugin=plugin,
+            slot=slot,
+            threads=", ".join(left.threads) or None,
+            children=", ".join(left.children) or None,
+            open=", ".join(left.open) or None,
+        )
+
     def attempt_ended(self, held: InHand, slot: int, ending: Ending) -> None:
         """Keep how this attempt ended in the record of the run, beside the others."""
         if isinstance(ending, Drop):
@@ -204,16 +222,20 @@ class Journal:
         self._metrics.worker_died(handle.doomed_because or corpse.how())
         if handle.doomed_because in ("stopping", "retired"):
             return
-        self._log.info(
-            "worker_died",
-            slot=handle.slot,
-            pid=handle.pid,
-            how=corpse.how(),
-            because=handle.doomed_because or None,
-            runs=handle.runs_done,
-            cpu_s=corpse.cpu_s,
-            max_rss_mb=corpse.max_rss_bytes // 2**20,
-        )
+        facts = {
+            "slot": handle.slot,
+            "pid": handle.pid,
+            "how": corpse.how(),
+            "because": handle.doomed_because or None,
+            "runs": handle.runs_done,
+            "cpu_s": corpse.cpu_s,
+            "max_rss_mb": corpse.max_rss_bytes // 2**20,
+        }
+        if handle.doomed_because in REASONS:
+            self._metrics.recycled(handle.doomed_because)
+            self._log.info("worker_recycled", **facts)
+        else:
+            self._log.info("worker_died", **facts)
 
     def worker_killed(self, handle: Handle, because: str) -> None:
         """Note a kill."""

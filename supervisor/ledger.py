@@ -139,6 +139,8 @@ class Ledger:
             return
         held.code = outcome.code or held.code
         self._journal.ended(held, outcome)
+        if handle.run is not None and handle.run.left is not None:
+            self._journal.left_behind(held, handle.slot, handle.run.left)
         self._settle(handle.slot, self._judge.of_outcome(held, outcome))
 
     def note_death(self, death: Death) -> None:

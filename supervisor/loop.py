@@ -31,7 +31,6 @@ from worker.system import allow_many_descriptors, become_subreaper, forbid_inspe
 PULSE_S = 15.0
 # How long the end waits for Redis to take the last endings.
 FLUSH_S = 5.0
-LEFT_PROCESSES = "left_processes"
 
 
 class Supervisor:
@@ -164,9 +163,6 @@ class Supervisor:
             handle.state = State.IDLE
         handle.run = None
         handle.runs_done += 1
-        if word.left.children:
-            # What a crew leaves running costs the next one CPU, and may leave a zombie a hop.
-            self._kill(handle, LEFT_PROCESSES)
 
     def _note_death(self, death: Death) -> None:
         self._parts.journal.worker_died(death)
@@ -224,7 +220,7 @@ class Supervisor:
                 # One that is writing its stacks is overdue in a moment.
                 if handle.state is not State.DOOMED and not handle.is_overdue:
                     parts.pool.kill(handle, STOPPING)
-            if not parts.pool.handles:
+            if parts.pool.is_empty:
                 standing.phase = Phase.STOPPED
 
     def _next_alarm(self) -> float:

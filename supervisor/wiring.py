@@ -22,6 +22,7 @@ from supervisor.pool.overuse import Overuse
 from supervisor.pool.placing import Placing
 from supervisor.pool.pool import Pool
 from supervisor.pool.readers import Readers
+from supervisor.pool.recycling import Limits, Recycling
 from supervisor.pool.spawner import Spawner, ZygotePlan
 from supervisor.settings import Settings
 from supervisor.signals import Signals
@@ -98,7 +99,8 @@ async def wire(
     plan = _zygote_plan(settings, environ, storage)
     journal.hide(secrets_in(plan.environment))
     readers = _readers(wakeups, journal, ledger, companions)
-    pool = Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, log)
+    recycling = Recycling(Limits(settings.max_runs_per_worker, settings.max_worker_age_s))
+    pool = Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, recycling, log)
     placing = Placing(settings.worker_nice, by_slot=settings.worker_affinity == "core")
     pool.answers.at_claim.append(placing.place)
     return Parts(

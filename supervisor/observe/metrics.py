@@ -36,6 +36,9 @@ class Metrics:
         self._calls = self._counter("llm_calls", "LLM calls made by crews", "plugin")
         self._kills = self._counter("kills", "Workers killed", "because")
         self._deaths = self._counter("worker_deaths", "Workers gone", "how")
+        self._recycled = self._counter("recycled", "Workers replaced that worked", "because")
+        self._left = self._counter("left_behind", "Things crews left", "plugin", "kind")
+        self._left_bytes = self._counter("left_behind_bytes", "Memory crews left", "plugin")
         self._back = self._counter("handed_back", "Runs put back on their stream", "cause")
         self._letters = self._counter("dead_letters", "Entries buried", "reason")
         self._lost = self._counter("leases_lost", "Leases that went to somebody else")
@@ -87,6 +90,16 @@ class Metrics:
     def worker_died(self, how: str) -> None:
         """Count a death."""
         self._deaths.labels(how).inc()
+
+    def recycled(self, because: str) -> None:
+        """Count a worker that was replaced although it worked."""
+        self._recycled.labels(because).inc()
+
+    def left_behind(self, plugin: str, counts: Mapping[str, int], rss_bytes: int) -> None:
+        """Count what a run left in its worker."""
+        for kind, count in counts.items():
+            self._left.labels(self._known(plugin), kind).inc(count)
+        self._left_bytes.labels(self._known(plugin)).inc(rss_bytes)
 
     def handed_back(self, cause: str) -> None:
         """Count a run that was put back."""

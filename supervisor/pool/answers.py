@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from supervisor.log import Log
 from supervisor.pool.handle import Handle, State
+from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse
 from supervisor.pool.spawner import Spawner, Zygote
 from worker.protocol import Forked, Refused, ZygoteReady
@@ -16,11 +17,14 @@ from worker.protocol import Forked, Refused, ZygoteReady
 class Answers:
     """The zygotes' side of the pool. `kill_tree` ends a worker that was doomed unborn."""
 
-    def __init__(self, spawner: Spawner, kill_tree: Callable[[int], int], log: Log) -> None:
+    def __init__(
+        self, spawner: Spawner, readers: Readers, kill_tree: Callable[[int], int], log: Log
+    ) -> None:
         self.zygote_restarts = 0
         # Called with each worker whose pid becomes known, which is before its first run.
         self.at_claim: list[Callable[[Handle], None]] = []
         self._spawner = spawner
+        self._readers = readers
         self._kill_tree = kill_tree
         self._log = log
 
@@ -48,6 +52,10 @@ class Answers:
         zygote = self._spawner.note_death(corpse.pid, corpse.how(), now)
         if zygote is None:
             return None
+        # Closed only now that it is dead: a living one takes the end of its socket for our
+        # death, and sweeps the workers up.
+        self._readers.drop_zygote(zygote)
+        zygote.sock.close()
         if zygote.is_refused:
             pass  # and reloading.py has said why
         elif zygote.is_leaving:

@@ -14,7 +14,9 @@ from enum import Enum
 from supervisor.pool.deadlines import Deadline
 from supervisor.pool.lastwords import LastWords
 from supervisor.pool.loglines import LogLines
+from supervisor.pool.remains import Remains, open_fds
 from supervisor.pool.scene import Scene
+from supervisor.pool.usage import Usage, begin
 from worker.errors import FrameInvalid
 from worker.protocol import Assignment, Decoder, Message, Outcome, Progress, Ready, encode
 
@@ -49,6 +51,11 @@ class Running:
     left_off_late: bool = False
     peak_bytes: int = 0  # the most memory that was seen by watching, children included
     overuse: str = ""  # of memory, as a sentence
+    # What the worker had used before; at the end what the run used and left (reckoning.py).
+    before: Usage = field(default_factory=Usage)
+    used: Usage | None = None
+    left: Remains | None = None
+    ended_at: float | None = None
 
 
 class Handle:
@@ -67,6 +74,11 @@ class Handle:
         self.run: Running | None = None
         self.doomed_because = ""
         self.runs_done = 0
+        self.stretch = 1.0  # of its limits, see recycling.py
+        # As they were after its last run.
+        self.rss_bytes = 0
+        self.left = Remains()
+        self.first_fds = 0
         self.soft_bytes = 0  # memory above which its run was its last; 0: no limit
         self.faulty = ""
         self.eof_at: float | None = None
@@ -103,6 +115,9 @@ class Handle:
             run.run_id, run.plugin, run.attempt, now, deadline, Progress(run_id=run.run_id)
         )
         self.state = State.BUSY
+        if self.pid is not None:
+            self.run.before = begin(self.pid)
+            self.first_fds = self.first_fds or open_fds(self.pid)
         self._unsent += encode(run)
         self.flush()
 

@@ -18,6 +18,8 @@ from supervisor.pool.handle import Handle, State
 from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, verdict_on
 from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse, reap
+from supervisor.pool.reckoning import Reckoning
+from supervisor.pool.recycling import LEAKS, Recycling
 from supervisor.pool.scene import read_scene
 from supervisor.pool.spawner import Spawner, Zygote
 from supervisor.pool.strays import Strays
@@ -49,17 +51,22 @@ class Pool:
         readers: Readers,
         clock: Callable[[], float],
         boot_timeout_s: float,
+        recycling: Recycling,
         log: Log,
     ) -> None:
         self.handles: dict[int, Handle] = {}
         self.spawner = spawner
-        self.answers = Answers(spawner, self._kill_tree, log)
+        self.answers = Answers(spawner, readers, self._kill_tree, log)
         self._strays = Strays(self._kill_tree, log)
         self._readers = readers
         self._clock = clock
         self._boot_timeout_s = boot_timeout_s
         self._log = log
         self._restarts = Restarts()
+        self._recycling = recycling
+        self._reckoning = Reckoning()
+        # Killed and replaced already, and not reaped yet, by pid.
+        self._leaving: dict[int, Handle] = {}
         self._wanted = 0
         self._unclaimed: dict[int, Corpse] = {}
         self._last_fault = ""
@@ -86,7 +93,9 @@ class Pool:
             handle = next((h for h in self.handles.values() if h.pid == corpse.pid), None)
             if handle is not None:
                 deaths.append(self._bury(handle, corpse))
-            elif (zygote := self._zygote_death(corpse)) is not None:
+            elif (left := self._leaving.pop(corpse.pid, None)) is not None:
+                deaths.append(Death(left, corpse))
+            elif (zygote := self.answers.note_death(corpse, self._clock())) is not None:
                 deaths += self._orphaned_orders(zygote)
             else:
                 # An orphan of a crew: where one was, others may be.
@@ -96,7 +105,7 @@ class Pool:
                     self._unclaimed[corpse.pid] = corpse
         if deaths:
             self._strays.suspect()
-        known = {handle.pid for handle in self.handles.values()}
+        known = {handle.pid for handle in self.handles.values()} | self._leaving.keys()
         zygotes = {zygote.pid for zygote in self.spawner.zygotes}
         self._strays.kill(known | zygotes | self._readers.companions)
         return deaths
@@ -155,13 +164,23 @@ class Pool:
             raise WorkersCannotBoot(self._restarts.failed_boots, self._last_fault)
         if wanted and (zygote := self.spawner.tend(now)) is not None:
             self._readers.add_zygote(zygote)
+        for handle in list(self.handles.values()):
+            if handle.state is State.IDLE and (because := self._unfit_because(handle, now)):
+                self._retire(handle, because)
         for slot in range(wanted):
             if slot not in self.handles and now >= self._restarts.not_before(slot):
                 self._order(slot, now)
-        for handle in list(self.handles.values()):
-            is_surplus = handle.slot >= wanted or handle.generation < self.spawner.generation
-            if is_surplus and handle.state is State.IDLE and handle.run is None:
-                self.kill(handle, "retired")
+
+    def recycle(self, handle: Handle, because: str, now: float) -> None:
+        """Replace an idle worker at once; `because` is one of the reasons in recycling.py."""
+        self._retire(handle, because)
+        if handle.slot < self._wanted:
+            self._order(handle.slot, now)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no worker is there any more, not even one that is about to be reaped."""
+        return not self.handles and not self._leaving
 
     def reload(self, now: float) -> None:
         """Start a new zygote; workers of the old one are replaced as they fall idle."""
@@ -171,6 +190,7 @@ class Pool:
     def next_alarm(self) -> float | None:
         """Return the earliest time at which overdue() or resize() has something to do."""
         found = [alarm_of(handle, self._boot_timeout_s) for handle in self.handles.values()]
+        found += [self._recycling.alarm(handle) for handle in self.handles.values()]
         alarms = [alarm for alarm in found if alarm is not None]
         if self.spawner.is_ready:
             missing = [slot for slot in range(self._wanted) if slot not in self.handles]
@@ -186,6 +206,24 @@ class Pool:
             with suppress(ChildProcessError):
                 os.waitpid(zygote.pid, 0)
 
+    def _unfit_because(self, handle: Handle, now: float) -> str:
+        """Say why an idle worker must not go on, "" when it may."""
+        if handle.slot >= self._wanted or handle.generation < self.spawner.generation:
+            return "retired"
+        because = self._recycling.due(handle, now)
+        # While there is no zygote a worker that is merely worn is better than none.
+        return because if because in LEAKS or self.spawner.is_ready else ""
+
+    def _retire(self, handle: Handle, because: str) -> None:
+        """Kill an idle worker and let go of it, so that its slot is free before it is reaped."""
+        if handle.pid is None:
+            return  # we are about to hear it
+        handle.doomed_because = because
+        self._kill_tree(handle.pid)
+        self._readers.drop(handle)
+        handle.close()
+        self._leaving[handle.pid] = self.handles.pop(handle.slot)
+
     def _order(self, slot: int, now: float) -> None:
         try:
             handle = self.spawner.order(slot, now)
@@ -195,6 +233,7 @@ class Pool:
             self._log.error("no_worker", slot=slot, error=error)
             return
         if handle is not None:
+            handle.stretch = self._recycling.draw()
             self.handles[slot] = handle
             self._readers.add(handle)
 
@@ -207,6 +246,7 @@ class Pool:
                 self._restarts.note_boot()
                 self.spawner.note_worker_ready()
             elif is_news and isinstance(word, Progress | Outcome):
+                self._reckoning.at_outcome(handle, self._clock())
                 reports.append(Report(handle, word))
         return reports
 
@@ -221,6 +261,7 @@ class Pool:
             # By SIGTERM, say, before the grace was over.
             handle.doomed_because = handle.doomed_because or handle.run.deadline.because
         self._note_end(handle, corpse, now)
+        self._reckoning.at_death(handle, corpse, now)
         handle.close()
         del self.handles[handle.slot]
         return Death(handle, corpse)
@@ -244,15 +285,6 @@ class Pool:
             )
             if wait_s:
                 self._log.warning("slot_backs_off", slot=slot, wait_s=wait_s)
-
-    def _zygote_death(self, corpse: Corpse) -> Zygote | None:
-        zygote = self.answers.note_death(corpse, self._clock())
-        if zygote is not None:
-            # Closed only now that it is dead: a living one takes the end of its socket for
-            # our death, and sweeps the workers up.
-            self._readers.drop_zygote(zygote)
-            zygote.sock.close()
-        return zygote
 
     def _orphaned_orders(self, zygote: Zygote) -> list[Death]:
         """Give up orders that a dead zygote did not carry out: no answer will come."""

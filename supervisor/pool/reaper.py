@@ -7,12 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Corpse:
-    """A process that ended: wait status and what it used."""
+    """A process that ended: wait status, and what it and its children used in their lives."""
 
     pid: int
     status: int
-    cpu_s: float = 0.0
+    cpu_user_s: float = 0.0
+    cpu_system_s: float = 0.0
     max_rss_bytes: int = 0
+    minor_faults: int = 0
+    major_faults: int = 0
+
+    @property
+    def cpu_s(self) -> float:
+        """All its processor time."""
+        return self.cpu_user_s + self.cpu_system_s
 
     @property
     def signal(self) -> int | None:
@@ -39,5 +47,14 @@ def reap() -> list[Corpse]:
             return corpses
         if pid == 0:
             return corpses
-        cpu_s = usage.ru_utime + usage.ru_stime
-        corpses.append(Corpse(pid, status, cpu_s, usage.ru_maxrss * 1024))
+        corpses.append(
+            Corpse(
+                pid,
+                status,
+                cpu_user_s=usage.ru_utime,
+                cpu_system_s=usage.ru_stime,
+                max_rss_bytes=usage.ru_maxrss * 1024,
+                minor_faults=usage.ru_minflt,
+                major_faults=usage.ru_majflt,
+            )
+        )

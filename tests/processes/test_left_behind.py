@@ -17,7 +17,7 @@ def test_a_daemon_goes_with_its_worker_when_the_run_is_over(supervisor, world, t
     wait_until(lambda: not is_alive(daemon))
     # One worker went with it, and its slot has a new one.
     wait_until(lambda: len(supervisor.workers()) == len(before))
-    assert supervisor.log_lines("worker_killed", because="left_processes")
+    assert supervisor.log_lines("worker_recycled", because="left_processes")
 
 
 def test_a_run_that_leaves_nothing_keeps_its_worker(supervisor, world):
