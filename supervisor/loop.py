@@ -23,12 +23,11 @@ from supervisor.remote import Remote
 from supervisor.standing import Standing
 from supervisor.streams.endings import CANCELLED
 from supervisor.verdicts import SCALED_DOWN
+from supervisor.watchdog import Watchdog
 from supervisor.wiring import Parts
 from worker.protocol import Outcome
 from worker.system import allow_many_descriptors, become_subreaper, forbid_inspection
 
-# The loop comes round at least this often, so that liveness can tell a stall from peace.
-PULSE_S = 15.0
 # How long the end waits for Redis to take the last endings.
 FLUSH_S = 5.0
 
@@ -47,6 +46,7 @@ class Supervisor:
         self._reloading = Reloading(parts)
         self._remote = Remote(parts, self._standing, self._reloading)
         self.probes = Probes(parts, self._standing)
+        self._watchdog = Watchdog(os.environ)
         self._exit = Exit.CLEAN
         self._title = ""
 
@@ -124,6 +124,7 @@ class Supervisor:
 
     def _come_round(self) -> None:
         self.probes.came_round()
+        self._watchdog.beat(self.probes.vitals, self._clock())
         if (failure := self._parts.broker.failure()) is not None:
             raise failure
         handles = self._parts.pool.handles.values()
@@ -224,7 +225,7 @@ class Supervisor:
                 standing.phase = Phase.STOPPED
 
     def _next_alarm(self) -> float:
-        pulse = self.probes.came_round_at + PULSE_S
+        pulse = self.probes.came_round_at + self._watchdog.pulse_s
         parts = self._parts
         alarms = (
             *(pulse, self._standing.drain_alarm),

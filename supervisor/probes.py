@@ -1,11 +1,16 @@
-"""What the loop tells whoever asks over HTTP: alive, ready, and all metrics.
+"""What the loop tells whoever asks: alive, ready, and all metrics.
 
-Served by observe/http.py. Nothing here changes anything.
+Served by observe/http.py, and told to systemd by the watchdog. Nothing here changes anything.
 """
+
+import time
 
 from supervisor.pool.handle import State
 from supervisor.standing import Standing
+from supervisor.watchdog import Vitals
 from supervisor.wiring import Parts
+
+LIVE_WITHIN_S = 60.0
 
 
 class Probes:
@@ -20,9 +25,38 @@ class Probes:
         """Note that the loop made progress."""
         self.came_round_at = self._parts.clock()
 
-    def stalled_s(self) -> float:
-        """Return how long ago the loop last came round; for liveness."""
-        return self._parts.clock() - self.came_round_at
+    def stalled_because(self) -> str:
+        """Return who has made no progress for a minute, "" when all have; for liveness.
+
+        Also the tasks that take, deliver and keep leases: a loop that turns and takes nothing
+        looks alive and is not (trap E4). An outage of Redis is no stall: they go on asking.
+        """
+        parts = self._parts
+        stalls = {
+            "the loop": parts.clock() - self.came_round_at,
+            "the keeper of leases": time.monotonic() - parts.keeper.came_round_at,
+            "the broker": parts.link.waiting_s,
+        }
+        who = max(stalls, key=lambda name: stalls[name])
+        if stalls[who] <= LIVE_WITHIN_S:
+            return ""
+        return f"{who} has made no progress for {stalls[who]:.0f}s"
+
+    def vitals(self) -> Vitals | None:
+        """Return how we are, in short; None when we are not alive. For the watchdog."""
+        if self.stalled_because():
+            return None
+        because, spawner = self.not_ready_because(), self._parts.pool.spawner
+        handles = self._parts.pool.handles.values()
+        busy = sum(handle.state is State.BUSY for handle in handles)
+        lag = sum(self._parts.keeper.gauges.lag.values())
+        load = f"{busy} of {len(handles)} busy, lag {lag}"
+        return Vitals(
+            is_ready=not because,
+            is_reloading=spawner.is_ready and spawner.coming is not None,
+            is_leaving=self._standing.phase.is_leaving,
+            status=f"not ready: {because}; {load}" if because else f"running, {load}",
+        )
 
     def not_ready_because(self) -> str:
         """Return why no run would be taken now, "" when one would; for readiness."""

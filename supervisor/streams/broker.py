@@ -30,14 +30,7 @@ from supervisor.streams.endings import (
 )
 from supervisor.streams.facts import EntriesTrimmed, Fact, LeaseLost, NothingTaken, Settled, Taken
 from supervisor.streams.link import Link
-from supervisor.streams.queue import (
-    NO_LIMITS,
-    Answer,
-    Lease,
-    Nothing,
-    Queue,
-    Trimmed,
-)
+from supervisor.streams.queue import NO_LIMITS, Answer, Lease, Nothing, Queue, Trimmed
 from supervisor.streams.records import Records
 from supervisor.streams.sweeps import forget, unique_of
 from supervisor.streams.wire import Entry
@@ -185,8 +178,9 @@ class Broker:
         """Sleep until a run may be there, for as long as somebody wants one."""
         until = time.monotonic() + min(nothing.wake_s or LOOK_AGAIN_S, LOOK_AGAIN_S)
         while self._wanted and (left_s := until - time.monotonic()) > 0:
-            if await self._queue.wait_for_entry(nothing.after, left_s):
-                return
+            with self.link.waiting("entry"):
+                if await self._queue.wait_for_entry(nothing.after, left_s):
+                    return
 
     async def _take_for_all(self) -> Nothing | None:
         """Take for each slot that waits, until nothing is left."""
@@ -197,7 +191,8 @@ class Broker:
             self._asking = slot
             answer: Answer | None = None
             try:
-                answer = await self._queue.take(consumer, self.plugin_limits)
+                with self.link.waiting("take"):
+                    answer = await self._queue.take(consumer, self.plugin_limits)
             finally:
                 self._asking = None
                 is_taken = answer is not None and isinstance(answer.got, Entry)
@@ -239,7 +234,8 @@ class Broker:
             await self.link.wait_until_up()
             slot, ending = self._to_settle[0]
             try:
-                how = await self.end(self.leases[slot], ending)
+                with self.link.waiting("settle"):
+                    how = await self.end(self.leases[slot], ending)
             except RedisAway as error:
                 await self._away(error)
                 continue

@@ -62,6 +62,7 @@ class Keeper:
         self.gauges = Gauges()
         self.reclaimed = 0
         self.trimmed = 0
+        self.came_round_at = time.monotonic()
         self._queue = queue
         self._broker = broker
         self._rhythm = rhythm
@@ -83,6 +84,7 @@ class Keeper:
     async def keep_for_ever(self) -> None:
         """Renew and sweep until cancelled. Raises only what no waiting can mend."""
         while True:
+            self.came_round_at = time.monotonic()
             try:
                 if not self._link.is_up:
                     await self._connect()
@@ -189,6 +191,7 @@ class Keeper:
             self._broker.consumers_used.add(consumer)
             page = await sweeps.reclaim(self._queue, consumer, lease_s, cursors, began_at)
             await self._end_all(page)
+            self.came_round_at = time.monotonic()
             cursors = page.cursors
             owners |= {entry.owner for entry in page.entries}
         if owners:
@@ -237,6 +240,7 @@ class Keeper:
             trimmed, lost = await sweeps.tidy(self._queue)
             self.trimmed += trimmed
             answered = await self._answer(lost)
+            self.came_round_at = time.monotonic()
             # Whoever cut off one entry cut off many.
             if answered < sweeps.TIDY_PAGE:
                 break

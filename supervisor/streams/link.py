@@ -1,8 +1,8 @@
 """Whether Redis is there. An outage is logged once when it begins and once when it ends."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from supervisor.errors import RedisAway
@@ -27,11 +27,30 @@ class Link:
         self._stirred = asyncio.Event()
         self._down_since: float | None = None
         self._quiet_until: dict[str, float] = {}
+        self._waiting_since: dict[str, float] = {}
 
     @property
     def is_up(self) -> bool:
         """Whether the last command was answered."""
         return self._up.is_set()
+
+    @property
+    def waiting_s(self) -> float:
+        """How long somebody has waited for an answer by now, for liveness.
+
+        Commands have timeouts far below a minute: who waits longer is stuck.
+        """
+        now = self._clock()
+        return max((now - since for since in self._waiting_since.values()), default=0.0)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Note that an answer is waited for; `what` is unique among those at a time."""
+        self._waiting_since[what] = self._clock()
+        try:
+            yield
+        finally:
+            del self._waiting_since[what]
 
     async def wait_until_up(self) -> None:
         """Sleep while Redis is away."""
