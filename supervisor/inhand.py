@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from supervisor.pool.postmortem import PostMortem
 from supervisor.streams.facts import Taken
 from supervisor.streams.wire import Entry, Request
 from worker.redact import secrets_of
@@ -29,6 +30,7 @@ class InHand:
     secrets: tuple[str, ...] = ()
     started_at: float = 0.0
     code: str = ""
+    post_mortem: PostMortem | None = None
 
     @classmethod
     def of(cls, taken: Taken, request: Request, timeout_s: float) -> "InHand":

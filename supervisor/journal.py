@@ -5,6 +5,7 @@ Called by the ledger and the loop. It decides nothing.
 
 import json
 import time
+from typing import Any
 
 from supervisor.inhand import InHand
 from supervisor.log import MOST_CHARACTERS, Log
@@ -83,6 +84,7 @@ class Journal:
             task_name=progress.task_name,
             agent=progress.agent,
             tool=progress.tool,
+            call=progress.call,
             code=held.code,
             llm_calls=tokens.calls,
             tokens=tokens.prompt + tokens.completion,
@@ -126,6 +128,10 @@ class Journal:
             duration_s=duration_s,
             was=_was_doing(progress),
         )
+        if held.post_mortem:
+            told = held.post_mortem.facts()
+            told["peers"] = ",".join(told.get("peers", ())) or None
+            self._log.warning("run_post_mortem", run=held.run_id, plugin=plugin, **told)
 
     def left_behind(self, held: InHand, slot: int, left: Remains) -> None:
         """Note what a run left in its worker."""
@@ -150,7 +156,7 @@ class Journal:
         error = ending.because if isinstance(ending, HandBack) else ""
         if isinstance(ending, Finish | Bury) and ending.result:
             error = ending.result.error
-        facts = {
+        facts: dict[str, Any] = {
             "cause": ending.cause or "completed",
             "error": error[:MOST_CHARACTERS],
             "host": self._host,
@@ -159,6 +165,8 @@ class Journal:
             "started_at": round(held.started_at, 3),
             "ended_at": round(time.time(), 3),
         }
+        if held.post_mortem:
+            facts["post_mortem"] = held.post_mortem.facts()
         self._records.note(held.run_id, **{f"attempt_{held.entry.attempt}": json.dumps(facts)})
 
     def passed(self, passed: Passed) -> None:
@@ -266,4 +274,5 @@ def _was_doing(progress: Progress | None) -> str | None:
     if progress is None or not progress.tasks:
         return None
     doing = f"task {progress.task}/{progress.tasks}, agent {progress.agent}"
-    return f"{doing}, tool {progress.tool}" if progress.tool else doing
+    doing += f", tool {progress.tool}" if progress.tool else ""
+    return f"{doing}, call of {progress.call}" if progress.call else doing

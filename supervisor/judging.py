@@ -11,10 +11,12 @@ from typing import Any
 
 from supervisor import verdicts
 from supervisor.inhand import InHand
-from supervisor.pool.deadlines import TIMEOUT
+from supervisor.pool.deadlines import TIMEOUT, timeout_text
+from supervisor.pool.handle import Running
 from supervisor.pool.oom import OomWatch
 from supervisor.pool.overuse import MEMORY_HARD
 from supervisor.pool.pool import Death
+from supervisor.pool.postmortem import examine
 from supervisor.retries import policy_for
 from supervisor.settings import Settings
 from supervisor.streams.endings import CANCELLED, Drop, Ending, cancelled
@@ -33,6 +35,7 @@ class Judge:
 
     def __init__(self, settings: Settings) -> None:
         self.catalogue = Catalogue()
+        self.environment_secrets: tuple[str, ...] = ()
         self._settings = settings
         self._oom = OomWatch()
 
@@ -50,10 +53,14 @@ class Judge:
 
         To be asked once for each death: the kernel's counter explains each kill once.
         """
-        because = death.handle.doomed_because
-        if because == MEMORY_HARD:
+        because, run = death.handle.doomed_because, death.handle.run
+        if because in ("", MEMORY_HARD) and run is not None and run.overuse:
             return "oom"
         return because or ("oom" if self._oom.explains(death.corpse) else "crash")
+
+    def examine(self, held: InHand, run: Running) -> None:
+        """Keep the last moments of a run whose worker we killed; for verdict, record and log."""
+        held.post_mortem = examine(run, held.secrets + self.environment_secrets)
 
     def of_death(self, held: InHand, death: Death, cause: str) -> Ending:
         """Judge a run whose worker died, by cause_of() its death."""
@@ -64,12 +71,16 @@ class Judge:
             return verdicts.of_drained(entry, run_id)
         run = death.handle.run
         meta = self._meta(held, duration_of(death), run.progress if run else None)
+        stack = held.post_mortem.stacks if held.post_mortem else ""
         if cause == TIMEOUT:
-            return verdicts.of_timeout(entry, run_id, held.timeout_s, context, meta)
+            end = verdicts.End(
+                run_id, "timeout", timeout_text(held.timeout_s), stack=stack, meta=meta
+            )
+            return verdicts.of_failed(entry, end, context)
         if cause == CANCELLED:
             return cancelled(run_id, meta)
         if run is not None and run.overuse:
-            end = verdicts.End(run_id, "oom", run.overuse, meta=meta)
+            end = verdicts.End(run_id, "oom", run.overuse, stack=stack, meta=meta)
             return verdicts.of_failed(entry, end, context)
         how = death.handle.doomed_because or death.corpse.how()
         kind: Cause = "oom" if cause == "oom" else "crash"
@@ -98,6 +109,8 @@ class Judge:
             "worker": held.taken.lease.consumer,
             "duration_s": round(duration_s, 3),
         }
+        if held.post_mortem:
+            facts["post_mortem"] = held.post_mortem.facts()
         if held.code:
             facts["code"] = held.code
         if isinstance(said, Progress):

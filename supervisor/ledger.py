@@ -155,6 +155,7 @@ class Ledger:
             return
         held.code = run.progress.code or held.code
         cause = self._judge.cause_of(death)
+        self._judge.examine(held, run)
         self._journal.run_died(held, cause, death, duration_of(death))
         self._settle(handle.slot, self._judge.of_death(held, death, cause))
 

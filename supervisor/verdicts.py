@@ -5,6 +5,7 @@ the policy for the cause of its end: a crash or a lost host may not come again, 
 or a timeout mostly does, and bad input always.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,6 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from supervisor.pool.deadlines import timeout_text
 from supervisor.retries import delay_s
 from supervisor.streams.endings import Bury, DeadLetter, Ending, Finish, HandBack
 from supervisor.streams.wire import Entry, Rejected, Request, Result, safe_payload
@@ -83,13 +83,6 @@ def of_outcome(entry: Entry, outcome: Outcome, meta: dict[str, Any], context: Co
     return Finish(Result(outcome.run_id, "completed", outcome.output, "", meta))
 
 
-def of_timeout(
-    entry: Entry, run_id: str, timeout_s: float, context: Context, meta: dict[str, Any]
-) -> Ending:
-    """Judge a run that overran and was killed for it."""
-    return of_failed(entry, End(run_id, "timeout", timeout_text(timeout_s), meta=meta), context)
-
-
 def of_crash(entry: Entry, end: End, context: Context) -> Ending:
     """Judge a run whose worker died: by itself (`crash`), or killed by the kernel (`oom`).
 
@@ -125,6 +118,8 @@ def of_failed(entry: Entry, end: End, context: Context) -> Ending:
         return HandBack(end.run_id, entry.attempt + 1, because, end.cause, wait_s)
     reason = "attempts_exhausted" if retry.attempts > 1 else end.cause
     facts = _facts(entry, end.cause, reason, end.error, context)
+    if post_mortem := end.meta.get("post_mortem"):
+        facts["post_mortem"] = json.dumps(post_mortem, ensure_ascii=False)
     if code := end.meta.get("code"):
         facts["code"] = code
     if end.stack:

@@ -66,6 +66,22 @@ class Tokens(Word):
     completion: Count = 0
     calls: Count = 0
 
+    def plus(self, other: "Tokens") -> "Tokens":
+        """Return the sum of both."""
+        return Tokens(
+            prompt=self.prompt + other.prompt,
+            completion=self.completion + other.completion,
+            calls=self.calls + other.calls,
+        )
+
+
+# By the name of the model. What is above the number goes under OTHER_MODELS.
+MOST_MODELS = 16
+OTHER_MODELS = "others"
+Models = Annotated[
+    dict[Annotated[str, Field(max_length=LONGEST_NAME)], Tokens], Field(max_length=MOST_MODELS)
+]
+
 
 class Progress(Word):
     """Worker → supervisor: where the crew is. `task` counts from 1; 0 is before the first.
@@ -81,7 +97,10 @@ class Progress(Word):
     task_name: str = Field("", max_length=200)
     agent: str = Field("", max_length=200)
     tool: str = Field("", max_length=200)
+    # The model that has been asked and has not answered yet.
+    call: str = Field("", max_length=200)
     tokens: Tokens = Tokens()
+    models: Models = {}
 
 
 class Left(Word):
@@ -119,6 +138,7 @@ class Outcome(Word):
     stack: str = Field("", max_length=4 * MAX_TEXT)
     duration_s: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)] = 0.0
     tokens: Tokens = Tokens()
+    models: Models = {}
     left: Left = Left()
 
 

@@ -131,7 +131,7 @@ class Pool:
         """Doom a worker and kill its whole tree at once. It is reaped in the next pass."""
         if handle.pid is not None and handle.run is not None and handle.run.scenes:
             # The second look: what ran in both of them burns CPU.
-            handle.run.scenes.append(read_scene(handle.pid))
+            handle.run.scenes.append(read_scene(handle.pid, briefly=True))
         handle.doomed_because = handle.doomed_because or because
         handle.state = State.DOOMED
         if handle.pid is not None:

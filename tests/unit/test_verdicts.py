@@ -87,12 +87,16 @@ def test_settings_that_do_not_fit_are_buried():
     assert ending.result.error == "topics is required"
 
 
-def test_an_overrun_is_buried_with_the_text_of_the_contract():
-    ending = verdicts.of_timeout(entry(), "r-1", 2.0, CONTEXT, {})
+def test_a_post_mortem_stands_in_the_result_and_in_the_letter_its_stacks_in_the_letter_only():
+    seen = {"stall": "sleeping", "agent": "Dörte"}
+    end = End("r-1", "timeout", "too long", stack="Thread 1", meta={"post_mortem": seen})
 
-    assert isinstance(ending, Bury)
-    assert ending.cause == ending.letter.facts["reason"] == "timeout"
-    assert ending.result.error == "Workflow exceeded 2s timeout"
+    ending = verdicts.of_failed(entry(), end, CONTEXT)
+
+    assert ending.result.meta["post_mortem"] == seen
+    assert json.loads(ending.letter.facts["post_mortem"]) == seen
+    assert ending.letter.facts["stack"] == "Thread 1"
+    assert "Thread 1" not in ending.result.payload()
 
 
 @pytest.mark.parametrize("attempt", [1, 2])

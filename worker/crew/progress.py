@@ -30,6 +30,13 @@ class Tracker:
         self._tell = tell
         self._lock = threading.Lock()
         self._told_at = 0.0
+        # Agents may ask at the same time; the one that was asked last is told.
+        self._calls: dict[str, str] = {}
+
+    @property
+    def models(self) -> dict[str, Tokens]:
+        """The same by model."""
+        return self._now.models
 
     @property
     def tokens(self) -> Tokens:
@@ -69,17 +76,33 @@ class Tracker:
         """Note that no tool is in use."""
         self._change(tool="")
 
-    def call_completed(self, usage: dict[str, Any] | None) -> None:
-        """Count one LLM call and its tokens."""
+    def call_started(self, call_id: str, model: str) -> None:
+        """Note that a model was asked; told at once, because nothing else may follow."""
         with self._lock:
-            before, usage = self._now.tokens, usage or {}
-            tokens = Tokens(
-                prompt=before.prompt + _count(usage.get("prompt_tokens")),
-                completion=before.completion + _count(usage.get("completion_tokens")),
-                calls=before.calls + 1,
-            )
-            self._now = self._now.model_copy(update={"tokens": tokens})
-            self._tell_if(time.monotonic() - self._told_at >= QUIET_S)
+            self._calls[call_id] = self._short(model)
+            self._now = self._now.model_copy(update={"call": self._latest_call()})
+            self._tell_if(True)
+
+    def call_completed(self, call_id: str, usage: dict[str, Any] | None, model: str) -> None:
+        """Count one LLM call and its tokens, in all and by model."""
+        usage = usage or {}
+        used = Tokens(
+            prompt=_count(usage.get("prompt_tokens")),
+            completion=_count(usage.get("completion_tokens")),
+            calls=1,
+        )
+        with self._lock:
+            models = dict(self._now.models)
+            name = self._short(model)[:LONGEST_NAME]
+            if name not in models and len(models) >= MOST_MODELS - 1:
+                name = OTHER_MODELS
+            models[name] = models.get(name, Tokens()).plus(used)
+            self._end_call(call_id, tokens=self._now.tokens.plus(used), models=models)
+
+    def call_failed(self, call_id: str) -> None:
+        """Note that a model did not answer."""
+        with self._lock:
+            self._end_call(call_id)
 
     def stop(self) -> None:
         """Tell nothing any more: the outcome is the last word about a run."""
@@ -96,6 +119,15 @@ class Tracker:
             is_news = after != self._now
             self._now = after
             self._tell_if(is_news)
+
+    def _end_call(self, call_id: str, **facts: object) -> None:
+        was_known = self._calls.pop(call_id, None) is not None
+        self._now = self._now.model_copy(update={"call": self._latest_call(), **facts})
+        # A crew that is killed in the code after a call must not be taken for waiting on it.
+        self._tell_if(was_known or time.monotonic() - self._told_at >= QUIET_S)
+
+    def _latest_call(self) -> str:
+        return next(reversed(self._calls.values()), "")
 
     def _tell_if(self, is_due: bool) -> None:  # noqa: FBT001  # a condition, read aloud
         if is_due:
@@ -143,7 +175,9 @@ class Listener:
         on(events.ToolUsageStartedEvent, lambda t, e: t.tool_started(e.tool_name))
         on(events.ToolUsageFinishedEvent, lambda t, _: t.tool_ended())
         on(events.ToolUsageErrorEvent, lambda t, _: t.tool_ended())
-        on(events.LLMCallCompletedEvent, lambda t, e: t.call_completed(e.usage))
+        on(events.LLMCallStartedEvent, lambda t, e: t.call_started(e.call_id, _model_of(e)))
+        on(events.LLMCallCompletedEvent, lambda t, e: t.call_completed(e.call_id, e.usage, _model_of(e)))
+        on(events.LLMCallFailedEvent, lambda t, e: t.call_failed(e.call_id))
 
 
 def _name_of(event: Any) -> str:
@@ -152,6 +186,10 @@ def _name_of(event: Any) -> str:
 
 def _agent_of(event: Any) -> str:
     return str(getattr(getattr(event.task, "agent", None), "role", "") or "")
+
+
+def _model_of(event: Any) -> str:
+    return str(event.model or "?")
 
 
 def _nobody(_progress: Progress) -> None:
