@@ -19,7 +19,11 @@ from supervisor.addresses import without_password
 from supervisor.errors import SettingsWrong
 from supervisor.messaging import NAMES, settings_of
 from supervisor.settings import FIXED_NAMES, Settings
-from worker.problems import what_is_wrong
+from supervisor.worker_settings import WorkerSettings
+from worker.problems import rule, what_is_wrong
+
+# All that is JSON in the environment says something by cause.
+JSON_EXAMPLE = '{"exception": 2}'
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,10 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         problems += [_problem(e) for e in error.errors(include_input=False)]
     except SettingsError as error:
-        # A variable that should hold JSON and does not; the text names it, and quotes nothing.
-        problems.append(f"{error}: must be JSON")
+        # A variable that should hold JSON and does not. The text names the field, no value.
+        named = re.search(r'field "(\w+)"', str(error))
+        where = variable_of(named[1]) if named else str(error)
+        problems.append(f"{where}: must be JSON, such as {JSON_EXAMPLE}")
     else:
         if not problems:
             return settings
@@ -59,7 +65,7 @@ def origins(settings: Settings) -> list[Origin]:
     in_file = {*file, *settings_of(file.get("messaging"))}
     set_in_env = {key.upper() for key, value in os.environ.items() if value}
     rows = []
-    for field in Settings.model_fields:
+    for field in _in_order():
         variable = variable_of(field)
         origin = "names" if field in NAMES[settings.names] else "default"
         if field in in_file or variable.lower() in in_file:
@@ -68,6 +74,13 @@ def origins(settings: Settings) -> list[Origin]:
             origin = "environment"
         rows.append(Origin(field, variable, _shown(getattr(settings, field)), origin))
     return rows
+
+
+def _in_order() -> list[str]:
+    """Return all fields, those first that everybody sets."""
+    ours = [field for field in Settings.model_fields if field not in WorkerSettings.model_fields]
+    first = ours.index("crew_timeout_s") + 1
+    return [*ours[:first], *WorkerSettings.model_fields, *ours[first:]]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -107,13 +120,16 @@ def _problem(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{field} (in {Settings.file()}): no such setting"
     told = _told(error)
+    if field in Settings.model_fields and error["type"] != "value_error":
+        meaning = Settings.model_fields[field].description
+        told = f"{told} ({meaning})" if meaning else told
     return f"{variable_of(field)}: {told}" if field else told
 
 
 def _told(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "no such setting"
-    return str(error["msg"]).removeprefix("Value error, ")
+    return rule(error)
 
 
 def _contradictions(file: Mapping[str, Any]) -> list[str]:

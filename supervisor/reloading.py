@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from supervisor.errors import SettingsWrong
 from supervisor.pool.memory import fresh_worker_bytes
 from supervisor.pool.spawner import Zygote
+from supervisor.settings import Settings
 from supervisor.wiring import Parts
 from worker.plugins import Catalogue, discover
 from worker.protocol import ZygoteReady
@@ -36,6 +37,20 @@ def changes(old: ZygoteReady | None, new: ZygoteReady) -> list[str]:
     """Return the plugins whose code is not what it was, those that came or went included."""
     before = old.code if old else {}
     return sorted({name for name, _ in before.items() ^ new.code.items()})
+
+
+def limits_below(settings: Settings, floor_bytes: int) -> list[str]:
+    """Return a sentence for each setting that allows less memory than a worker begins with."""
+    limits = {
+        "CREWPOOL_MEMORY_HARD": settings.memory_hard,
+        "CREWPOOL_MEMORY_SOFT": settings.memory_soft,
+    }
+    return [
+        f"{name}: {text_of(limit)} is below the {text_of(floor_bytes)} that a worker has before "
+        "its first run; allow more, or leave it out"
+        for name, limit in limits.items()
+        if limit is not None and limit < floor_bytes
+    ]
 
 
 class Reloading:
@@ -82,14 +97,14 @@ class Reloading:
         settings, spawner = self._parts.settings, self._parts.pool.spawner
         floor_bytes = fresh_worker_bytes(zygote.pid)
         catalogue = discover(settings.plugin_dir, floor_bytes)
-        too_small = _too_small(settings.memory_hard, floor_bytes)
+        too_small = limits_below(settings, floor_bytes)
         if too_small and self._is_first:
-            raise SettingsWrong([too_small])
+            raise SettingsWrong(too_small)
         old = spawner.current.word if spawner.current else None
         if zygote is self._coming and old is not None:
             usable = self._parts.ledger.catalogue.plugins
             reasons = refusals(old, usable, word, catalogue.broken)
-            reasons |= {"": too_small} if too_small else {}
+            reasons |= {"": "; ".join(too_small)} if too_small else {}
             if reasons:
                 spawner.refuse(zygote, "; ".join(reasons.values()))
                 self._failed(reasons)
@@ -136,12 +151,3 @@ class Reloading:
         self._told = dict(catalogue.broken)
         self._parts.ledger.catalogue = catalogue
         self._parts.metrics.know(catalogue.plugins)
-
-
-def _too_small(memory_hard: int | None, floor_bytes: int) -> str:
-    if memory_hard is None or memory_hard >= floor_bytes:
-        return ""
-    return (
-        f"CREWPOOL_MEMORY_HARD: {text_of(memory_hard)} is below the {text_of(floor_bytes)} that a "
-        "worker has before its first run; leave it out, or allow more"
-    )

@@ -22,6 +22,10 @@ _RULES = {
     "model_type": "must hold keys and values (allowed: {allowed})",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be {expected}",
     "float_type": "must be a number{unit}",
     "float_parsing": "must be a number{unit}",
     "tuple_type": "must be a list",
@@ -68,7 +72,7 @@ def what_is_wrong(part: Any, keys: Sequence[str]) -> str:
     where = ".".join(str(step)[:40] for step in place)
     if part["type"] == "extra_forbidden" or "[key]" in part["loc"]:
         return f"unknown key {where}{_hint(str(place[-1]), _allowed(place[:-1], keys))}"
-    told = _rule(part, place)
+    told = rule(part)
     return f"{where}: {told}" if where and part["type"] != "disagreement" else told
 
 
@@ -99,10 +103,12 @@ def _hint(key: str, allowed: Sequence[str]) -> str:
     return f"{meant} (allowed: {', '.join(allowed)})"
 
 
-def _rule(part: Any, place: tuple[Any, ...]) -> str:
-    if (rule := _RULES.get(part["type"])) is None:
+def rule(part: Any) -> str:
+    """Return what one of pydantic's errors says about its value, without the place."""
+    if (text := _RULES.get(part["type"])) is None:
         return str(part["msg"]).removeprefix("Value error, ")
+    place = _place(part)
     is_length = bool(place) and str(place[-1]).endswith("_s")
     unit = " of seconds, such as 300" if is_length else ""
     allowed = ", ".join(_allowed(place, ()))
-    return rule.format(**part.get("ctx", {}), allowed=allowed, unit=unit)
+    return text.format(**part.get("ctx", {}), allowed=allowed, unit=unit)

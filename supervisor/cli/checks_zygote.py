@@ -1,4 +1,4 @@
-"""The doctor's look at the fork gate: starts the zygote for real, and kills it again.
+"""The doctor's look at the fork gate and at a worker's size: starts the zygote, and kills it.
 
 Called by doctor.py. The zygote must be killed before its socket is closed: at the end of
 its socket it sweeps up everything that carries its marker, which therefore is one of its own.
@@ -18,10 +18,14 @@ from typing import BinaryIO
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.embedded.children import last_lines
 from supervisor.pool.environment import worker_environment
+from supervisor.pool.memory import fresh_worker_bytes
 from supervisor.pool.spawner import ZygotePlan
+from supervisor.reloading import limits_below
 from supervisor.settings import Settings
 from worker.errors import FrameInvalid
+from worker.plugins import discover
 from worker.protocol import Decoder, Message, Refused, ZygoteReady
+from worker.sizes import text_of
 
 READ_BYTES = 1 << 16
 PREFIX = "crewpool-doctor-"
@@ -35,11 +39,11 @@ def of_zygote(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
         tempfile.TemporaryFile("w+b") as log,
     ):
         plan = _plan(settings, environ, Path(folder))
-        word = _first_word(plan, log)
+        word, floor_bytes = _first_word(plan, log)
         said = last_lines(log)
     if isinstance(word, ZygoteReady):
         told = f"{word.modules} modules imported in {word.import_s:.1f} s, and one thread"
-        return [good("fork gate", told), *_lazy(word)]
+        return [good("fork gate", told), *_lazy(word), *_limits(settings, floor_bytes)]
     reason = word.reason if isinstance(word, Refused) else word
     return [problem("fork gate", f"The zygote cannot start: {reason}", _cure(said))]
 
@@ -60,6 +64,22 @@ def _lazy(word: ZygoteReady) -> list[Finding]:
     return failed + lazy
 
 
+def _limits(settings: Settings, floor_bytes: int) -> list[Finding]:
+    """Look for limits of memory that no run could keep, however small it is."""
+    told = f"a worker has {text_of(floor_bytes)} before its first run, most of it shared"
+    broken = discover(settings.plugin_dir, floor_bytes).broken
+    known = discover(settings.plugin_dir).broken
+    return [
+        good("memory", told),
+        *(problem("memory", *said.split("; ", 1)) for said in limits_below(settings, floor_bytes)),
+        *(
+            problem("plugins", f"{name}: {reason}", f"mend {settings.plugin_dir / name}")
+            for name, reason in broken.items()
+            if name not in known
+        ),
+    ]
+
+
 def _cure(said: str) -> str:
     return f"{CURE}. Its last words:\n{said}" if said else CURE
 
@@ -76,8 +96,8 @@ def _plan(settings: Settings, environ: Mapping[str, str], folder: Path) -> Zygot
     )
 
 
-def _first_word(plan: ZygotePlan, log: BinaryIO) -> Message | str:
-    """Return what it says first, or why it said nothing."""
+def _first_word(plan: ZygotePlan, log: BinaryIO) -> tuple[Message | str, int]:
+    """Return what it says first, or why it said nothing, and what a worker of it would have."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -92,11 +112,12 @@ def _first_word(plan: ZygotePlan, log: BinaryIO) -> Message | str:
                 start_new_session=True,
             )
         try:
-            return _read(ours, time.monotonic() + plan.boot_timeout_s)
+            word = _read(ours, time.monotonic() + plan.boot_timeout_s)
+            return word, fresh_worker_bytes(process.pid)
         except TimeoutError:
-            return f"it was not ready after {plan.boot_timeout_s:g} s"
+            return f"it was not ready after {plan.boot_timeout_s:g} s", 0
         except FrameInvalid as error:
-            return str(error)
+            return str(error), 0
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import NOWHERE, permit
 from tests.support.linux import living_below, title_of
+from tests.support.plugins import write_crew
 from tests.support.supervisors import DRILLS, ROOT
 
 BROKEN = DRILLS.with_name("plugins-broken")
@@ -172,3 +173,21 @@ def zygotes():
 
 def test_the_users_file_of_the_deployment_is_where_the_cure_says():
     assert (ROOT / "deploy" / "redis" / "users.acl").is_file()
+
+
+def test_limits_of_memory_below_the_size_of_a_worker_are_told(crewpool, own_server, tmp_path):
+    plugins = write_crew(tmp_path / "plugins", "small", "return 'x'", manifest="memory_hard: 9MiB")
+
+    examined = crewpool(
+        "doctor",
+        "--json",
+        REDIS_URL=own_server.url,
+        PLUGIN_DIR=plugins,
+        CREWPOOL_MEMORY_HARD="8MiB",
+    )
+
+    found = problems(examined)
+    told = "small: plugin.yaml: line 2: memory_hard (9.0 MiB) is below the "
+    assert said_of("plugins", found).startswith(told)
+    assert said_of("memory", found).startswith("CREWPOOL_MEMORY_HARD: 8.0 MiB is below the ")
+    assert set(found.values()) == {f"mend {plugins / 'small'}", "allow more, or leave it out"}

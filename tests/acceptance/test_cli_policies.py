@@ -23,9 +23,9 @@ def plugins(tmp_path):
 
 
 TOLD = {
-    "misspelt": "plugin.yaml: unknown key timout_s, did you mean timeout_s? (allowed: ",
-    "unit": "plugin.yaml: limits.rate: must look like 10/m or 100/5m: up to 1000 starts",
-    "final": "plugin.yaml: retry.invalid: a run that was invalid is never started again",
+    "misspelt": "plugin.yaml: line 2: unknown key timout_s, did you mean timeout_s? (allowed: ",
+    "unit": "plugin.yaml: line 2: limits.rate: must look like 10/m or 100/5m: up to 1000 starts",
+    "final": "plugin.yaml: line 2: retry.invalid: a run that was invalid is never started again",
 }
 
 
@@ -59,5 +59,5 @@ def test_wrong_retries_in_the_settings_are_exit_code_2_with_their_key(crewpool, 
     misspelt = crewpool("plugins", "list", PLUGIN_DIR=plugins, CREWPOOL_RETRY='{"crush": 2}')
 
     assert refused.returncode == misspelt.returncode == 2
-    assert "retry" in refused.stderr
+    assert 'CREWPOOL_RETRY: must be JSON, such as {"exception": 2}' in refused.stderr
     assert "unknown key retry.crush, did you mean crash?" in " ".join(misspelt.stderr.split())
