@@ -30,6 +30,7 @@ class InHand:
     secrets: tuple[str, ...] = ()
     started_at: float = 0.0
     code: str = ""
+    grace_s: float = 0.0
     post_mortem: PostMortem | None = None
 
     @classmethod

@@ -11,6 +11,7 @@ from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
 from supervisor.judging import Judge, duration_of
 from supervisor.limits import limits_text
+from supervisor.pool.deadlines import Deadline
 from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
 from supervisor.settings import Settings
@@ -107,8 +108,8 @@ class Ledger:
                 self._journal.plugin_changed(fact)
         return lost
 
-    def assignment_for(self, handle: Handle) -> tuple[Assignment, float] | None:
-        """Return what an idle worker is to run, and its timeout; None when nothing waits."""
+    def assignment_for(self, handle: Handle, now: float) -> tuple[Assignment, Deadline] | None:
+        """Return what an idle worker is to run, and until when; None when nothing waits."""
         held = self.in_hand.get(handle.slot)
         if held is None or held.stage is not Stage.WAITING or held.request is None:
             return None
@@ -124,7 +125,7 @@ class Ledger:
             user_id=request.user_id,
             settings=dict(request.settings),
         )
-        return run, held.timeout_s
+        return run, Deadline(now + held.timeout_s, held.timeout_s, held.grace_s)
 
     def note_progress(self, slot: int, progress: Progress) -> None:
         """Pass on where a run is."""
@@ -177,10 +178,11 @@ class Ledger:
             self.in_hand[taken.slot] = InHand(taken, None, 0.0, Stage.SETTLING)
             self._settle(taken.slot, self._judge.of_rejected(self.in_hand[taken.slot], request))
             return
-        timeout_s = (
-            self.catalogue.find(request.plugin).manifest.timeout_s or self._settings.crew_timeout_s
-        )
-        self.in_hand[taken.slot] = InHand.of(taken, request, timeout_s)
+        manifest = self.catalogue.find(request.plugin).manifest
+        timeout_s = manifest.timeout_s or self._settings.crew_timeout_s
+        held = InHand.of(taken, request, timeout_s)
+        held.grace_s = manifest.grace_s
+        self.in_hand[taken.slot] = held
         if unwanted_because:
             self._settle(
                 taken.slot, verdicts.of_drained(taken.entry, request.run_id, unwanted_because)

@@ -13,7 +13,6 @@ from supervisor import __version__
 from supervisor.errors import Exit, WorkersCannotBoot
 from supervisor.judging import LEASE_LOST, STOPPING
 from supervisor.phases import Ask, Phase
-from supervisor.pool.deadlines import Deadline
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.overuse import MEMORY_HARD
 from supervisor.pool.pool import Death, Report
@@ -200,10 +199,10 @@ class Supervisor:
         for handle in parts.pool.handles.values():
             # Before its pid is known its place is not settled, and it could not be killed.
             is_free = handle.state is State.IDLE and not handle.run and handle.pid is not None
-            if is_free and (assignment := parts.ledger.assignment_for(handle)) is not None:
-                run, timeout_s = assignment
-                now = self._clock()
-                handle.assign(run, now, Deadline(now + timeout_s, timeout_s))
+            now = self._clock()
+            if is_free and (assignment := parts.ledger.assignment_for(handle, now)) is not None:
+                run, deadline = assignment
+                handle.assign(run, now, deadline)
                 parts.overuse.begin(handle, now)
                 parts.readers.flush(handle)
             if handle.slot < self._standing.taking_size and parts.pool.can_take(handle):
