@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from supervisor.pool.postmortem import PostMortem
+from supervisor.receipts import Receipt
 from supervisor.streams.facts import Taken
 from supervisor.streams.wire import Entry, Request
 from worker.redact import secrets_of
@@ -32,6 +33,7 @@ class InHand:
     code: str = ""
     grace_s: float = 0.0
     post_mortem: PostMortem | None = None
+    receipt: Receipt | None = None
 
     @classmethod
     def of(cls, taken: Taken, request: Request, timeout_s: float) -> "InHand":

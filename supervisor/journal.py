@@ -14,6 +14,7 @@ from supervisor.pool.handle import Handle
 from supervisor.pool.pool import Death
 from supervisor.pool.recycling import REASONS
 from supervisor.pool.remains import Remains
+from supervisor.receipts import Receipt
 from supervisor.streams.endings import Bury, Drop, Ending, Finish, HandBack
 from supervisor.streams.facts import PluginChanged
 from supervisor.streams.queue import Passed
@@ -133,6 +134,13 @@ class Journal:
             told["peers"] = ",".join(told.get("peers", ())) or None
             self._log.warning("run_post_mortem", run=held.run_id, plugin=plugin, **told)
 
+    def reckoned(self, held: InHand, receipt: Receipt) -> None:
+        """Note what an attempt used."""
+        plugin = held.request.plugin if held.request else ""
+        cpu_s = {"user": receipt.cpu_user_s, "system": receipt.cpu_system_s}
+        self._metrics.resources_used(plugin, cpu_s, receipt.max_rss_bytes)
+        self._records.note(held.run_id, **receipt.fields)
+
     def left_behind(self, held: InHand, slot: int, left: Remains) -> None:
         """Note what a run left in its worker."""
         plugin = held.request.plugin if held.request else ""
@@ -167,6 +175,8 @@ class Journal:
         }
         if held.post_mortem:
             facts["post_mortem"] = held.post_mortem.facts()
+        if held.receipt:
+            facts["receipt"] = held.receipt.facts
         self._records.note(held.run_id, **{f"attempt_{held.entry.attempt}": json.dumps(facts)})
 
     def passed(self, passed: Passed) -> None:

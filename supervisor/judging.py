@@ -111,6 +111,8 @@ class Judge:
         }
         if held.post_mortem:
             facts["post_mortem"] = held.post_mortem.facts()
+        if held.receipt:
+            facts["receipt"] = held.receipt.facts
         if held.code:
             facts["code"] = held.code
         if isinstance(said, Progress):

@@ -11,9 +11,9 @@ from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
 from supervisor.judging import Judge, duration_of
 from supervisor.limits import limits_text
-from supervisor.pool.deadlines import Deadline
-from supervisor.pool.handle import Handle
+from supervisor.pool.handle import Handle, Running
 from supervisor.pool.pool import Death
+from supervisor.receipts import receipt_of
 from supervisor.settings import Settings
 from supervisor.streams.broker import Broker
 from supervisor.streams.endings import Drop, Ending, cancelled
@@ -140,8 +140,8 @@ class Ledger:
             return
         held.code = outcome.code or held.code
         self._journal.ended(held, outcome)
-        if handle.run is not None and handle.run.left is not None:
-            self._journal.left_behind(held, handle.slot, handle.run.left)
+        if handle.run is not None:
+            self._reckon(held, handle.slot, handle.run)
         self._settle(handle.slot, self._judge.of_outcome(held, outcome))
 
     def note_death(self, death: Death) -> None:
@@ -158,6 +158,7 @@ class Ledger:
         cause = self._judge.cause_of(death)
         self._judge.examine(held, run)
         self._journal.run_died(held, cause, death, duration_of(death))
+        self._reckon(held, handle.slot, run)
         self._settle(handle.slot, self._judge.of_death(held, death, cause))
 
     def cancel(self, run_id: str) -> int | None:
@@ -207,6 +208,12 @@ class Ledger:
         if held.stage is Stage.WAITING:
             self._settle(fact.slot, Drop(held.run_id))
         return [fact.slot] if held.stage is Stage.RUNNING else []
+
+    def _reckon(self, held: InHand, slot: int, run: Running) -> None:
+        held.receipt = receipt_of(held.entry, run, held.started_at, time.monotonic())
+        self._journal.reckoned(held, held.receipt)
+        if run.left is not None:
+            self._journal.left_behind(held, slot, run.left)
 
     def _settle(self, slot: int, ending: Ending) -> None:
         held = self.in_hand[slot]

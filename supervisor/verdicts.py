@@ -120,6 +120,8 @@ def of_failed(entry: Entry, end: End, context: Context) -> Ending:
     facts = _facts(entry, end.cause, reason, end.error, context)
     if post_mortem := end.meta.get("post_mortem"):
         facts["post_mortem"] = json.dumps(post_mortem, ensure_ascii=False)
+    if receipt := end.meta.get("receipt"):
+        facts["receipt"] = json.dumps(receipt, ensure_ascii=False)
     if code := end.meta.get("code"):
         facts["code"] = code
     if end.stack:

@@ -4,7 +4,7 @@ Workers have none: PROMETHEUS_MULTIPROC_DIR leaves a file per process that ever 
 E1). Label values come from our own lists, never from a payload (E2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -12,6 +12,7 @@ from supervisor import __version__
 from worker.policies import CAUSES
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+SIZES = tuple(n << 20 for n in (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192))
 OTHER = "other"
 # What take.lua and the sweep tell of runs on their way, and why entries are buried: counted
 # from 0 on, since increase() does not see the first step of a series that was not there.
@@ -34,6 +35,8 @@ class Metrics:
         self._waited = self._histogram("queue_wait_seconds", "From publish to start of a run")
         self._tokens = self._counter("tokens", "Tokens used by crews", "plugin", "kind")
         self._calls = self._counter("llm_calls", "LLM calls made by crews", "plugin")
+        self._cpu = self._counter("cpu_seconds", "Processor time of runs", "plugin", "mode")
+        self._rss = self._histogram("run_max_rss_bytes", "Peaks of memory", "plugin", buckets=SIZES)
         self._kills = self._counter("kills", "Workers killed", "because")
         self._deaths = self._counter("worker_deaths", "Workers gone", "how")
         self._recycled = self._counter("recycled", "Workers replaced that worked", "because")
@@ -82,6 +85,13 @@ class Metrics:
         self._tokens.labels(name, "prompt").inc(prompt)
         self._tokens.labels(name, "completion").inc(completion)
         self._calls.labels(name).inc(calls)
+
+    def resources_used(self, plugin: str, cpu_s: Mapping[str, float], max_rss_bytes: int) -> None:
+        """Count the processor time of an attempt, by mode, and note its peak of memory."""
+        for mode, seconds in cpu_s.items():
+            self._cpu.labels(self._known(plugin), mode).inc(seconds)
+        if max_rss_bytes:
+            self._rss.labels(self._known(plugin)).observe(max_rss_bytes)
 
     def worker_killed(self, because: str) -> None:
         """Count a kill."""
@@ -174,5 +184,7 @@ class Metrics:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"crewpool_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"crewpool_{name}", text, labels, registry=self.registry, buckets=SECONDS)
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float] = SECONDS
+    ) -> Histogram:
+        return Histogram(f"crewpool_{name}", text, labels, registry=self.registry, buckets=buckets)

@@ -24,7 +24,7 @@ _ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 _MOST = 2**64 - 1
 # What a letter says of itself (verdicts.py). All else stood in the entry, or is its payload.
 OURS = (
-    *("reason", "class", "attempts", "last_error", "stack", "worker", "code"),
+    *("reason", "class", "attempts", "last_error", "stack", "worker", "code", "receipt"),
     *("entry_id", "stream", "payload_bytes", "died_at"),
 )
 

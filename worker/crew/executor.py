@@ -60,6 +60,7 @@ class Executor:
             code=tracker.code,
             duration_s=time.monotonic() - started,
             tokens=tracker.tokens,
+            models=tracker.models,
             **facts,
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.crew.output import clean
-from worker.protocol import Progress, Tokens
+from worker.protocol import LONGEST_NAME, MOST_MODELS, OTHER_MODELS, Progress, Tokens
 
 # Between two reports that differ only in counts; a new task or tool is told at once.
 QUIET_S = 0.2
@@ -34,14 +34,14 @@ class Tracker:
         self._calls: dict[str, str] = {}
 
     @property
-    def models(self) -> dict[str, Tokens]:
-        """The same by model."""
-        return self._now.models
-
-    @property
     def tokens(self) -> Tokens:
         """The tokens so far."""
         return self._now.tokens
+
+    @property
+    def models(self) -> dict[str, Tokens]:
+        """The same by model."""
+        return self._now.models
 
     @property
     def code(self) -> str:
@@ -176,7 +176,10 @@ class Listener:
         on(events.ToolUsageFinishedEvent, lambda t, _: t.tool_ended())
         on(events.ToolUsageErrorEvent, lambda t, _: t.tool_ended())
         on(events.LLMCallStartedEvent, lambda t, e: t.call_started(e.call_id, _model_of(e)))
-        on(events.LLMCallCompletedEvent, lambda t, e: t.call_completed(e.call_id, e.usage, _model_of(e)))
+        on(
+            events.LLMCallCompletedEvent,
+            lambda t, e: t.call_completed(e.call_id, e.usage, _model_of(e)),
+        )
         on(events.LLMCallFailedEvent, lambda t, e: t.call_failed(e.call_id))
 
 
