@@ -11,6 +11,7 @@ from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
 from supervisor.judging import Judge, duration_of
 from supervisor.limits import limits_text
+from supervisor.pool.deadlines import Deadline
 from supervisor.pool.handle import Handle, Running
 from supervisor.pool.pool import Death
 from supervisor.receipts import receipt_of
