@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -128,7 +129,7 @@ def kill_zygotes(rounds: int, preload: str) -> list[str]:
             stage.publish("sleeps", 4 * WORKERS)
             stage.publish("daemonizes", WORKERS)
             time.sleep(random.uniform(0, 0.4))
-            (zygote,) = wait_until(lambda: stage.titled("crewpool zygote$"))
+            zygote = wait_until(stage.zygote)
             began = time.monotonic()
             os.kill(zygote, signal.SIGKILL)
             wait_until(partial(has_other_zygote, stage, zygote))
@@ -148,7 +149,7 @@ def kill_zygotes(rounds: int, preload: str) -> list[str]:
 
 def has_other_zygote(stage: Stage, old: int) -> bool:
     """Whether a zygote is ready that is not the old one."""
-    return any(pid != old for pid in stage.titled("crewpool zygote$"))
+    return stage.zygote() not in (0, old)
 
 
 def is_disturbed(result: dict[str, object]) -> bool:
@@ -166,9 +167,11 @@ def main() -> int:
     asked = parser.parse_args()
     adopt_orphans()
 
-    def measure() -> list[str]:
-        rows = kill_supervisors(asked.supervisors, "json") if asked.supervisors else []
-        return rows + (kill_zygotes(asked.zygotes, asked.preload) if asked.zygotes else [])
+    def measure() -> Iterator[str]:
+        if asked.supervisors:
+            yield from kill_supervisors(asked.supervisors, "json")
+        if asked.zygotes:
+            yield from kill_zygotes(asked.zygotes, asked.preload)
 
     return report(measure)
 

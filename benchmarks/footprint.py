@@ -15,6 +15,7 @@ import re
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from stage import Stage, report
@@ -105,23 +106,28 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def measure(asked: argparse.Namespace) -> list[str]:
-    """Return all rows."""
-    rows = []
+def measure(asked: argparse.Namespace) -> Iterator[str]:
+    """Return all rows, as they come."""
     if asked.workers:
         with OfflineModel() as model:
-            few = idle_memory(asked.workers, model)
-            rows = [header("PSS in MB, crewai loaded"), *rows_of(f"{asked.workers} idle", few)]
-            if asked.more:
-                many = idle_memory(asked.more, model)
-                slope = (total(many) - total(few)) / (asked.more - asked.workers)
-                rows += rows_of(f"{asked.more} idle", many)
-                rows.append(row("each further worker", [slope], 2))
-            if asked.runs:
-                rows += memory_after_runs(asked.workers, asked.runs, model)
+            yield header("PSS in MB, crewai loaded")
+            yield from memory(asked, model)
     if asked.idle:
-        rows += [header("percent of one core"), idle_cpu(asked.idle, asked.idle_s)]
-    return rows
+        yield header("percent of one core")
+        yield idle_cpu(asked.idle, asked.idle_s)
+
+
+def memory(asked: argparse.Namespace, model: OfflineModel) -> Iterator[str]:
+    """Return the rows of the memory: idle, with more workers, after runs."""
+    few = idle_memory(asked.workers, model)
+    yield from rows_of(f"{asked.workers} idle", few)
+    if asked.more:
+        many = idle_memory(asked.more, model)
+        yield from rows_of(f"{asked.more} idle", many)
+        slope = (total(many) - total(few)) / (asked.more - asked.workers)
+        yield row("each further worker", [slope], 2)
+    if asked.runs:
+        yield from memory_after_runs(asked.workers, asked.runs, model)
 
 
 def total(seen: dict[str, list[float]]) -> float:

@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -166,16 +167,14 @@ def check(is_so: object, result: object) -> None:
         raise Lost(f"a run ended otherwise: {result}")
 
 
-def measure(rounds: int, preload: str) -> list[str]:
-    """Return the table."""
+def measure(rounds: int, preload: str) -> Iterator[str]:
+    """Return the table, line by line."""
     with Stage() as stage:
         # Some hundred kills of the same plugins are not a reason to pause them here.
         stage.start(preload=preload, quarantine_crashes=0)
-        return [
-            header(f"milliseconds ({preload} loaded)"),
-            *overrun(stage, rounds),
-            killed(stage, rounds),
-        ]
+        yield header(f"milliseconds ({preload} loaded)")
+        yield from overrun(stage, rounds)
+        yield killed(stage, rounds)
 
 
 def main() -> int:

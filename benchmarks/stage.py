@@ -14,7 +14,7 @@ import tempfile
 import textwrap
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,6 +186,14 @@ class Stage:
             return [top, *top.children(recursive=True)]
         return []
 
+    def zygote(self) -> int:
+        """Return the pid of the zygote that was ready last, 0 when it is dead.
+
+        Not by its title: a worker carries it too, in its first moments.
+        """
+        ready = self.events("zygote_ready")
+        return int(ready[-1]["pid"]) if ready and psutil.pid_exists(int(ready[-1]["pid"])) else 0
+
     def titled(self, pattern: str) -> list[int]:
         """Return the pids of the processes below whose title matches from its beginning."""
         found = []
@@ -250,10 +258,11 @@ class Stage:
         return found
 
 
-def report(measure: Callable[[], Sequence[str]]) -> int:
-    """Print what it returns; return the exit code: 1 when a run was lost, and only then."""
+def report(measure: Callable[[], Iterable[str]]) -> int:
+    """Print the lines as they come; return the exit code: 1 when a run was lost, and only then."""
     try:
-        print("\n".join(measure()))
+        for line in measure():
+            print(line, flush=True)
     except Lost as error:
         print(f"LOST: {error}", file=sys.stderr)
         return 1
