@@ -91,6 +91,7 @@ class Supervisor:
             parts.heartbeat.beat_for_ever(lambda: parts.snapshot(self._standing)),
             parts.control.listen_for_ever(),
             parts.control.answer_for_ever(),
+            *self._reloading.watching(),
         )
         parts.log.info(
             "started",

@@ -5,12 +5,15 @@ with the new one the catalogue changes, and where a plugin that worked does not 
 more, the old one stays, for all of them. Workers are replaced by the pool as they fall idle.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from typing import Any
 
 from supervisor.errors import SettingsWrong
+from supervisor.phases import Ask
 from supervisor.pool.memory import fresh_worker_bytes
 from supervisor.pool.spawner import Zygote
 from supervisor.settings import Settings
+from supervisor.watching import watch_for_ever
 from supervisor.wiring import Parts
 from worker.plugins import Catalogue, discover
 from worker.protocol import ZygoteReady
@@ -72,6 +75,16 @@ class Reloading:
     def ask(self) -> None:
         """Reload. While a zygote is coming, one more comes after it: it may have read before."""
         self._is_wanted = True
+
+    def watching(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the task that asks for a reload when files change, if that is wanted."""
+
+        def changed() -> None:
+            self._parts.log.info("plugins_changed")
+            self._parts.signals.ask(Ask.RELOAD)
+
+        settings = self._parts.settings
+        return [watch_for_ever(settings.plugin_dir, changed)] if settings.watch_plugins else []
 
     def tell(self, listener: Listener) -> None:
         """Call this when the reload that is asked for next has ended."""

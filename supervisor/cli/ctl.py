@@ -17,6 +17,8 @@ from supervisor.streams.messages import MOST_WORKERS, Order
 from supervisor.streams.queue import Queue
 
 TIMEOUT_S = 5.0
+# A reload ends when the plugins are imported, which takes seconds.
+RELOAD_TIMEOUT_S = 60.0
 _CODES = """
 A HOST is the name of a supervisor, or as much of it as only one has (crewpool hosts).
 
@@ -53,7 +55,7 @@ class Whom(NamedTuple):
     every: bool
 
 
-def _simple(kind: str, told: str) -> None:
+def _simple(kind: str, told: str, usual_s: float = TIMEOUT_S) -> None:
     """Make a command of an order that needs no words but its own."""
 
     @app.command(kind, help=f"{told}\n{_CODES}", short_help=told)
@@ -61,7 +63,7 @@ def _simple(kind: str, told: str) -> None:
         names: Hosts = None,
         *,
         every: Every = False,
-        timeout_s: TimeoutS = TIMEOUT_S,
+        timeout_s: TimeoutS = usual_s,
         as_json: AsJson = False,
     ) -> None:
         _tell(Order(kind, 0), Whom(names or (), every), timeout_s, as_json=as_json)
@@ -88,7 +90,11 @@ def pause(
 
 _simple("resume", "Let them take runs again.")
 _simple("drain", "Let them finish what runs, hand back the rest, and leave.")
-_simple("reload", "Let them read their plugins again, as HUP does.")
+_simple(
+    "reload",
+    "Let them load the plugins' code anew, as HUP does; the old stays if that fails.",
+    RELOAD_TIMEOUT_S,
+)
 
 
 @app.command(

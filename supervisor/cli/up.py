@@ -20,7 +20,7 @@ from supervisor.cli import preflight, render
 from supervisor.cli.companions import DEFAULT_PORT, free_or_default_port
 from supervisor.cli.failures import UsageWrong, run_exit_codes
 from supervisor.cli.serving import serve
-from supervisor.configuration import load, origins
+from supervisor.configuration import load, origins, variable_of
 from supervisor.embedded.offline_model import OfflineModel, provider_key_in
 from supervisor.embedded.server import EmbeddedServer
 from supervisor.settings import Settings
@@ -64,7 +64,8 @@ def up(
 ) -> None:
     """Be the supervisor, among companions."""
     settings = load()
-    origin = next(row.origin for row in origins(settings) if row.name == "redis_url")
+    origin_of = {row.name: row.origin for row in origins(settings)}
+    origin = origin_of["redis_url"]
     if origin != "default" and (data is not None or redis_port is not None):
         told = f"--data and --redis-port are for a server of our own, but {_named(origin)}"
         raise UsageWrong(told, "the same without them, or without REDIS_URL")
@@ -77,6 +78,9 @@ def up(
             *(_start_server(started, data, redis_port) if origin == "default" else []),
             *_start_model(started),
         ]
+        if origin_of["watch_plugins"] == "default":
+            # Who tries a plugin here is writing it.
+            os.environ[variable_of("watch_plugins")] = "true"
         settings = load()
         _introduce(settings, origin)
         # The first to run at the end: nothing may disturb the stopping of the others.
@@ -114,6 +118,8 @@ def _introduce(settings: Settings, origin: str) -> None:
         render.fact("Redis", f"{without_password(url)}  not our own: {_named(origin)}")
     found = discover(settings.plugin_dir)
     render.fact("Plugins", ", ".join(found.plugins) or f"none in {settings.plugin_dir.resolve()}")
+    if settings.watch_plugins:
+        render.fact("", "Their files are watched: what changes is loaded for the next runs.")
     for name, reason in found.broken.items():
         render.fact("", f"{name} is broken: {reason}")
     if settings.http_port:

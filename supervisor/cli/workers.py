@@ -62,6 +62,9 @@ def _show(host: inspect.HostSeen) -> None:
     up = render.seconds(time.time() - wording.number(facts, "started_at"))
     title = f"{host.host}  {hosts.phase_of(facts)}, {busy} of {len(slots)} busy"
     render.answer(f"{title}, pid {facts.get('pid')}, {facts.get('version')}, up {up}", "bold")
+    for plugin, reason in sorted((facts.get("reload_failed") or {}).items()):
+        told = f"reload failed, the old code stays: {plugin}{': ' if plugin else ''}{reason}"
+        render.answer(" ".join(render.clean(told).split()), "yellow")
     render.show(_slots(slots))
     render.answer()
 

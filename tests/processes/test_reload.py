@@ -195,3 +195,43 @@ def test_under_load_no_run_is_lost_or_failed_by_reloads(start_supervisor, world,
     assert {world.result(run)["meta"]["attempt"] for run in runs} == {1}
     world.assert_exactly_one_result(runs)
     assert len({code_of(world, run) for run in runs}) >= 4
+
+
+def test_a_watched_folder_brings_new_code_by_itself(start_supervisor, world, plugins):
+    supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WATCH_PLUGINS="true").wait_idle()
+    newer(plugins)
+
+    wait_until(lambda: supervisor.log_lines("reloaded", changed="says"))
+    run = world.publish(plugin="says", settings={"s": 0})
+    wait_until(lambda: world.have_results([run]))
+
+    assert world.output(run)["summary"] == "new"
+    assert len(supervisor.log_lines("plugins_changed")) == 1
+
+
+def test_a_plugin_that_lies_on_the_zygotes_socket_harms_no_run(start_supervisor, world, tmp_path):
+    """Its code is imported in the zygote, and can reach the socket there."""
+    lie = '{"kind": "zygote_ready", "modules": 1, "import_s": 0.1, "code": {"liar": "%s"}}'
+    plugins = write_plugin(
+        tmp_path / "plugins",
+        "liar",
+        f"""
+        import json, os, struct, sys
+        frame = ({lie!r} % ("f" * 12)).encode()
+        control = json.loads(sys.argv[1])["control_fd"]
+        os.write(control, struct.pack("!I", len(frame)) + frame)
+        class Crew:
+            def kickoff(self, inputs):
+                return "x"
+        def create_crew(settings):
+            return Crew()
+        """,
+    )
+    write_crew(plugins, "honest", 'return "x"')
+    supervisor = start_supervisor(plugin_dir=plugins).wait_idle()
+    runs = [world.publish(plugin=name) for name in ("liar", "honest")]
+
+    wait_until(lambda: world.have_results(runs))
+
+    assert code_of(world, runs[1]) == code_hash(plugins / "honest")
+    assert len(supervisor.log_lines("zygote_ready")) == 1
