@@ -6,6 +6,7 @@ while starting (a server too old, a port taken in the last moment) into bad sett
 
 import asyncio
 import errno
+import gc
 import os
 from collections.abc import Iterable
 
@@ -27,7 +28,7 @@ def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
     to_stderr(settings.log_level)
     _introduce(settings)
     try:
-        return asyncio.run(_run(settings, companions))
+        code = asyncio.run(_run(settings, companions))
     except (RedisTooOld, NamesNeedOneSlot) as error:
         raise SettingsWrong([f"REDIS_URL: {error}"]) from None
     except OSError as error:
@@ -35,6 +36,10 @@ def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
         if error.errno == errno.EADDRINUSE:
             preflight.check(settings)
         raise
+    # The interpreter looks through all there is once more before it leaves. That took longer
+    # than the end of an idle pool, and frees nothing that the end of the process would not.
+    gc.freeze()
+    return code
 
 
 async def _run(settings: Settings, companions: Iterable[int]) -> int:

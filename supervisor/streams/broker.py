@@ -39,6 +39,8 @@ TRIMMED = "trimmed"
 NO_ENTRY = "0-0"
 RETRY_S = 0.5
 """Between two tries of a command that Redis refused, for example for want of memory."""
+GOODBYE_S = 0.5
+"""For leaving Redis tidy. One that hangs just now shall not hold up the end of an idle pool."""
 LOOK_AGAIN_S = 60.0
 """However quiet the streams are: somebody may have reset a group."""
 
@@ -130,8 +132,7 @@ class Broker:
     async def close(self, flush_s: float, *goodbyes: Callable[[], Awaitable[None]]) -> list[str]:
         """Deliver what is asked for within `flush_s`, then stop; say goodbye if Redis is there.
 
-        Returns the ids of entries that could not be ended: their leases will lapse, and
-        others will reclaim them.
+        Returns the ids of entries that could not be ended, which others will reclaim.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(flush_s):
@@ -146,11 +147,12 @@ class Broker:
         """Leave Redis tidy, if it is there: no heartbeat, no consumers left."""
         if self.link.is_up:
             try:
-                for goodbye in goodbyes:
-                    await goodbye()
-                await forget(self._queue, sorted(self.consumers_used))
-            except (RedisAway, RedisError) as error:
-                self._log.warning("consumers_not_deleted", error=error)
+                async with asyncio.timeout(GOODBYE_S):
+                    for goodbye in goodbyes:
+                        await goodbye()
+                    await forget(self._queue, sorted(self.consumers_used))
+            except (RedisAway, RedisError, TimeoutError) as error:
+                self._log.warning("consumers_not_deleted", error=str(error) or "no answer in time")
 
     def tell(self, fact: Fact) -> None:
         """Note a fact for the loop."""
