@@ -77,10 +77,19 @@ class Ledger:
 
         What is on its way to them comes as a Taken, and is handed back then.
         """
-        self._wanted -= set(self._broker.unwant([s for s in self._wanted if s >= from_slot]))
+        self.take_no_more(from_slot)
         for slot, held in self.in_hand.items():
             if slot >= from_slot and held.stage is Stage.WAITING:
                 self._settle(slot, verdicts.of_drained(held.entry, held.run_id, because))
+
+    def take_no_more(self, from_slot: int = 0) -> None:
+        """Take nothing for slots from this one on that is not on its way, until want() again."""
+        self._wanted -= set(self._broker.unwant([s for s in self._wanted if s >= from_slot]))
+
+    def give_back(self, slot: int, because: str, delay_s: float) -> None:
+        """Give back a run that waits here, for anybody to take after `delay_s`."""
+        held = self.in_hand[slot]
+        self._settle(slot, verdicts.of_drained(held.entry, held.run_id, because, delay_s))
 
     def take_facts(self, size: int, because: str = verdicts.LEAVING) -> list[int]:
         """Take in what the broker says; return the slots whose lease was lost.

@@ -64,10 +64,10 @@ class Supervisor:
                     self._note_report(report)
                 for death in parts.pool.reap():  # 3. who is gone
                     self._note_death(death)
+                for handle in parts.overuse.found(parts.pool.handles.values(), self._clock()):
+                    parts.pool.hasten(handle, MEMORY_HARD)
                 for handle, because in parts.pool.overdue(self._clock()):  # 4. who must go
                     self._kill(handle, because)
-                for handle in parts.overuse.found(parts.pool.handles.values(), self._clock()):
-                    self._kill(handle, MEMORY_HARD)
                 for handle, because in self._disowned():
                     self._kill(handle, because)
                 self._resize()  # 5. who is missing
@@ -160,6 +160,7 @@ class Supervisor:
             return
         self._parts.readers.drain_log(handle)
         self._parts.ledger.note_outcome(handle, word)
+        self._parts.admission.learn(handle)
         if handle.state is State.BUSY:
             handle.state = State.IDLE
         handle.run = None
@@ -168,6 +169,7 @@ class Supervisor:
     def _note_death(self, death: Death) -> None:
         self._parts.journal.worker_died(death)
         self._parts.ledger.note_death(death)
+        self._parts.admission.learn(death.handle)
 
     def _kill(self, handle: Handle, because: str) -> None:
         self._parts.pool.kill(handle, because)
@@ -197,16 +199,18 @@ class Supervisor:
     def _assign(self) -> None:
         """Give waiting runs to idle workers, and ask for runs for those without."""
         parts = self._parts
+        # Of workers whose pid is known: before, their place is not settled, nor could we kill them.
+        admitted = parts.admission.admit(self._clock())
         for handle in parts.pool.handles.values():
-            # Before its pid is known its place is not settled, and it could not be killed.
-            is_free = handle.state is State.IDLE and not handle.run and handle.pid is not None
+            may_begin = handle.slot in admitted
             now = self._clock()
-            if is_free and (assignment := parts.ledger.assignment_for(handle, now)) is not None:
+            if may_begin and (assignment := parts.ledger.assignment_for(handle, now)) is not None:
                 run, deadline = assignment
                 handle.assign(run, now, deadline)
                 parts.overuse.begin(handle, now)
                 parts.readers.flush(handle)
-            if handle.slot < self._standing.taking_size and parts.pool.can_take(handle):
+            may_take = handle.slot < self._standing.taking_size and parts.admission.takes()
+            if may_take and parts.pool.can_take(handle):
                 parts.ledger.want(handle.slot)
 
     def _leave_if_done(self) -> None:
@@ -229,6 +233,6 @@ class Supervisor:
         parts = self._parts
         alarms = (
             *(pulse, self._standing.drain_alarm),
-            *(parts.pool.next_alarm(), parts.overuse.next_alarm()),
+            *(parts.pool.next_alarm(), parts.overuse.next_alarm(), parts.admission.next_alarm()),
         )
         return min(alarm for alarm in alarms if alarm is not None)

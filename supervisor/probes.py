@@ -6,6 +6,7 @@ Served by observe/http.py, and told to systemd by the watchdog. Nothing here cha
 import time
 
 from supervisor.pool.handle import State
+from supervisor.pool.memory import rss_bytes
 from supervisor.standing import Standing
 from supervisor.watchdog import Vitals
 from supervisor.wiring import Parts
@@ -78,6 +79,11 @@ class Probes:
         gauges = parts.keeper.gauges
         parts.metrics.set_queue(gauges.lag, gauges.pending)
         parts.metrics.set_waiting(gauges.delayed, gauges.parked, gauges.plugins)
+        memory = parts.admission.facts(parts.clock())
+        workers = {h.slot: rss_bytes(h.pid) for h in parts.pool.handles.values() if h.pid}
+        parts.metrics.set_memory(
+            memory["used_bytes"], memory["limit_bytes"], memory["closed"], workers
+        )
         parts.metrics.set_totals(
             redis_up=parts.link.is_up,
             outages=parts.link.outages,

@@ -104,9 +104,9 @@ def of_lapsed(entry: Entry, request: Request | Rejected, context: Context) -> En
     return of_failed(entry, end, context)
 
 
-def of_drained(entry: Entry, run_id: str, because: str = LEAVING) -> Ending:
-    """Give a run back that we must not finish; stopping us is not its fault."""
-    return HandBack(run_id, entry.attempt, because)
+def of_drained(entry: Entry, run_id: str, because: str = LEAVING, delay_s: float = 0.0) -> Ending:
+    """Give a run back that we must not finish; that is not its fault, and burns no attempt."""
+    return HandBack(run_id, entry.attempt, because, delay_s=delay_s)
 
 
 def of_failed(entry: Entry, end: End, context: Context) -> Ending:

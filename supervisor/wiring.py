@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from supervisor.admission import Admission
 from supervisor.journal import Journal
 from supervisor.judging import Judge
 from supervisor.ledger import Ledger
@@ -18,12 +19,13 @@ from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
 from supervisor.pool.environment import secrets_in, worker_environment
 from supervisor.pool.handle import Handle
-from supervisor.pool.overuse import Overuse
+from supervisor.pool.overuse import MemoryLimits, Overuse
 from supervisor.pool.placing import Placing
 from supervisor.pool.pool import Pool
 from supervisor.pool.readers import Readers
 from supervisor.pool.recycling import Limits, Recycling
 from supervisor.pool.spawner import Spawner, ZygotePlan
+from supervisor.room import Marks
 from supervisor.settings import Settings
 from supervisor.signals import Signals
 from supervisor.snapshot import Snapshots
@@ -60,6 +62,7 @@ class Parts:
     keeper: Keeper
     ledger: Ledger
     overuse: Overuse
+    admission: Admission
     journal: Journal
     metrics: Metrics
     http: HttpServer
@@ -104,6 +107,11 @@ async def wire(
     pool = Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, recycling, log)
     placing = Placing(settings.worker_nice, by_slot=settings.worker_affinity == "core")
     pool.answers.at_claim.append(placing.place)
+
+    def limits_of(plugin: str) -> MemoryLimits:
+        return memory_limits(ledger.catalogue, settings, plugin)
+
+    marks = Marks(settings.memory_mark, settings.memory_stall)
     return Parts(
         settings=settings,
         host=host,
@@ -119,7 +127,8 @@ async def wire(
         broker=broker,
         keeper=_keeper(settings, queue, broker, sweeper, log),
         ledger=ledger,
-        overuse=Overuse(lambda name: memory_limits(judge.catalogue, settings, name)),
+        overuse=Overuse(limits_of),
+        admission=Admission(marks, pool.handles, ledger, limits_of, log),
         journal=journal,
         metrics=metrics,
         http=HttpServer(),

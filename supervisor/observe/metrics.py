@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from supervisor import __version__
+from supervisor.room import REASONS
 from worker.policies import CAUSES
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -56,6 +57,10 @@ class Metrics:
         self._redis = self._gauge("redis_up", "1 while Redis answers")
         self._outages = self._gauge("redis_outages", "Outages of Redis since the start")
         self._zygotes = self._gauge("zygote_restarts", "Deaths of the zygote since the start")
+        self._memory = self._gauge("memory_used_bytes", "Memory in use where ours is bounded")
+        self._most_memory = self._gauge("memory_limit_bytes", "That bound; 0 when there is none")
+        self._had = self._gauge("worker_memory_bytes", "Memory of a worker, shared too", "slot")
+        self._closed = self._gauge("admission_closed", "1 while no run is taken", "because")
         self._stale = self._gauge("reload_failed", "1 while newer code of plugins cannot be used")
         self._lag = self._gauge("queue_lag", "Entries not taken by anybody yet", "stream")
         self._pending = self._gauge("queue_pending", "Entries taken and not ended", "stream")
@@ -152,6 +157,18 @@ class Metrics:
         """Show how many workers are in which state."""
         for state, count in by_state.items():
             self._workers.labels(state).set(count)
+
+    def set_memory(
+        self, used_bytes: int, limit_bytes: int, closed: str, by_slot: Mapping[int, int]
+    ) -> None:
+        """Show how much memory there is, and whether runs wait for it."""
+        self._memory.set(used_bytes)
+        self._most_memory.set(limit_bytes)
+        for because in REASONS:
+            self._closed.labels(because).set(int(because == closed))
+        self._had.clear()
+        for slot, size_bytes in by_slot.items():
+            self._had.labels(str(slot)).set(size_bytes)
 
     def set_queue(self, lag: Mapping[str, int], pending: Mapping[str, int]) -> None:
         """Show the backlog."""

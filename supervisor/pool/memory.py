@@ -8,7 +8,6 @@ import os
 import re
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_PEAK = re.compile(rb"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 _SHARE = re.compile(rb"^Pss:\s*(\d+) kB", re.MULTILINE)
 
 
@@ -16,13 +15,18 @@ def rss_bytes(pid: int) -> int:
     """Return the resident memory of a process, what it shares with others included; 0 when
     it is gone.
     """
-    fields = _read(pid, "statm").split()
-    return int(fields[1]) * PAGE_BYTES if len(fields) > 1 else 0
+    return _resident(pid)[0]
 
 
-def peak_bytes(pid: int) -> int:
-    """Return the most resident memory that a process ever had; 0 when it is gone."""
-    return _kilobytes(_PEAK, _read(pid, "status"))
+def file_bytes(pid: int) -> int:
+    """Return the part of it that are files, which all that map them share; 0 when it is gone."""
+    return _resident(pid)[1]
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Return the part of it that are no files: after a fork what it inherited, and its own."""
+    resident, files = _resident(pid)
+    return resident - files
 
 
 def share_bytes(pid: int) -> int:
@@ -38,6 +42,11 @@ def fresh_worker_bytes(zygote_pid: int) -> int:
     A limit below this would kill every run at once.
     """
     return rss_bytes(zygote_pid)
+
+
+def _resident(pid: int) -> tuple[int, int]:
+    fields = _read(pid, "statm").split()
+    return (int(fields[1]) * PAGE_BYTES, int(fields[2]) * PAGE_BYTES) if fields else (0, 0)
 
 
 def _kilobytes(line: re.Pattern[bytes], text: bytes) -> int:
