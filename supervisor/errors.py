@@ -28,6 +28,23 @@ class SettingsWrong(CrewpoolError):  # noqa: N818  # named for what happened
         super().__init__(f"{len(problems)} setting(s) cannot be used:\n{lines}")
 
 
+class UserUnknown(CrewpoolError):  # noqa: N818  # named for what happened
+    """The user that workers are to run as does not exist."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        super().__init__(f"There is no user {user!r} on this machine")
+
+
+class SecretUnreadable(CrewpoolError):  # noqa: N818  # named for what happened
+    """The file that holds a secret cannot be used. Its content is never told."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        self.variable = variable
+        self.reason = reason
+        super().__init__(f"The file that {variable} names cannot be read: {reason}")
+
+
 class RedisTooOld(CrewpoolError):  # noqa: N818  # named for what happened
     """The server lacks what the scripts need (trap R16)."""
 

@@ -1,5 +1,6 @@
 """A run between being taken from Redis and being ended there, as the loop holds it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -39,6 +40,11 @@ class InHand:
     def of(cls, taken: Taken, request: Request, timeout_s: float) -> "InHand":
         """Hold a checked request."""
         return cls(taken, request, timeout_s, secrets=secrets_of(request.settings, {}))
+
+    def hide(self, env: Mapping[str, str]) -> None:
+        """Keep what this run's plugin alone may see out of all that is written down."""
+        if env and self.request is not None:
+            self.secrets = secrets_of(self.request.settings, {}, env.values())
 
     @property
     def entry(self) -> Entry:

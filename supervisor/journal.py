@@ -5,6 +5,7 @@ Called by the ledger and the loop. It decides nothing.
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from supervisor.inhand import InHand
@@ -37,10 +38,10 @@ class Journal:
         self._metrics = metrics
         self._records = records
         self._host = host
-        self._environment_secrets: tuple[str, ...] = ()
+        self._environment_secrets: Callable[[], tuple[str, ...]] = tuple
 
-    def hide(self, secrets: tuple[str, ...]) -> None:
-        """Keep these values out of crews' log lines."""
+    def hide(self, secrets: Callable[[], tuple[str, ...]]) -> None:
+        """Keep the values that this returns out of crews' log lines."""
         self._environment_secrets = secrets
 
     def started(self, held: InHand, slot: int) -> None:
@@ -266,7 +267,7 @@ class Journal:
 
     def crew_said(self, handle: Handle, held: InHand | None, line: str) -> None:
         """Pass on one line of a crew's stdout or stderr, without credentials."""
-        secrets = (held.secrets if held else ()) + self._environment_secrets
+        secrets = (held.secrets if held else ()) + self._environment_secrets()
         if dropped := handle.lines.take_dropped():
             self._log.warning("crew_lines_dropped", slot=handle.slot, lines=dropped)
         run = held.run_id if held else None

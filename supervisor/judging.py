@@ -35,7 +35,7 @@ class Judge:
 
     def __init__(self, settings: Settings) -> None:
         self.catalogue = Catalogue()
-        self.environment_secrets: tuple[str, ...] = ()
+        self.environment_secrets: Callable[[], tuple[str, ...]] = tuple
         self._settings = settings
         self._oom = OomWatch()
 
@@ -60,7 +60,7 @@ class Judge:
 
     def examine(self, held: InHand, run: Running) -> None:
         """Keep the last moments of a run whose worker we killed; for verdict, record and log."""
-        held.post_mortem = examine(run, held.secrets + self.environment_secrets)
+        held.post_mortem = examine(run, held.secrets + self.environment_secrets())
 
     def of_death(self, held: InHand, death: Death, cause: str) -> Ending:
         """Judge a run whose worker died, by cause_of() its death."""

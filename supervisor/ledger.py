@@ -7,11 +7,13 @@ fetched, and exactly one ending goes out for each entry. Neither of them is wait
 import time
 
 from supervisor import verdicts
+from supervisor.errors import SecretUnreadable
 from supervisor.inhand import InHand, Stage
 from supervisor.journal import Journal
 from supervisor.judging import Judge, duration_of
 from supervisor.limits import limits_text
 from supervisor.pool.deadlines import Deadline
+from supervisor.pool.environment import Environment, fits
 from supervisor.pool.handle import Handle, Running
 from supervisor.pool.pool import Death
 from supervisor.receipts import receipt_of
@@ -42,6 +44,7 @@ class Ledger:
         broker: Broker,
         journal: Journal,
         judge: Judge,
+        environment: Environment,
         settings: Settings,
     ) -> None:
         self.in_hand: dict[int, InHand] = {}
@@ -49,6 +52,7 @@ class Ledger:
         self._broker = broker
         self._journal = journal
         self._judge = judge
+        self._environment = environment
         self._settings = settings
 
     @property
@@ -118,6 +122,17 @@ class Ledger:
                 self._journal.plugin_changed(fact)
         return lost
 
+    def suits(self, handle: Handle) -> bool:
+        """Whether what waits for a worker, if anything does, may share a process with what it
+        has run before.
+        """
+        held = self.in_hand.get(handle.slot)
+        if held is None or held.stage is not Stage.WAITING or held.request is None:
+            return True
+        plugin = held.request.plugin
+        is_private = bool(self._private_names(plugin))
+        return fits(handle.ran, plugin, has_secrets=handle.has_secrets, is_private=is_private)
+
     def assignment_for(self, handle: Handle, now: float) -> tuple[Assignment, Deadline] | None:
         """Return what an idle worker is to run, and until when; None when nothing waits."""
         held = self.in_hand.get(handle.slot)
@@ -128,14 +143,27 @@ class Ledger:
         request = held.request
         held.code = handle.code.get(request.plugin, "")
         self._journal.started(held, handle.slot)
+        try:
+            env = self._environment.of_plugin(self._private_names(request.plugin))
+        except SecretUnreadable as error:
+            # Without it the crew would fail in words of its own, or do something else.
+            outcome = Outcome(run_id=request.run_id, ended="exception", error=str(error))
+            self.note_outcome(handle, outcome)
+            return None
+        held.hide(env)
         run = Assignment(
             run_id=request.run_id,
             plugin=request.plugin,
             attempt=held.entry.attempt,
             user_id=request.user_id,
             settings=dict(request.settings),
+            env=env,
         )
         return run, Deadline(now + held.timeout_s, held.timeout_s, held.grace_s)
+
+    def _private_names(self, plugin: str) -> tuple[str, ...]:
+        found = self.catalogue.plugins.get(plugin)
+        return found.manifest.env if found else ()
 
     def note_progress(self, slot: int, progress: Progress) -> None:
         """Pass on where a run is."""

@@ -16,6 +16,7 @@ from supervisor.phases import Ask, Phase
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.overuse import MEMORY_HARD
 from supervisor.pool.pool import Death, Report
+from supervisor.pool.recycling import ANOTHER_PLUGIN
 from supervisor.probes import Probes
 from supervisor.reloading import Reloading
 from supervisor.remote import Remote
@@ -201,9 +202,12 @@ class Supervisor:
         parts = self._parts
         # Of workers whose pid is known: before, their place is not settled, nor could we kill them.
         admitted = parts.admission.admit(self._clock())
-        for handle in parts.pool.handles.values():
+        for handle in list(parts.pool.handles.values()):
             may_begin = handle.slot in admitted
             now = self._clock()
+            if may_begin and not parts.ledger.suits(handle):
+                parts.pool.recycle(handle, ANOTHER_PLUGIN, now)
+                continue
             if may_begin and (assignment := parts.ledger.assignment_for(handle, now)) is not None:
                 run, deadline = assignment
                 handle.assign(run, now, deadline)

@@ -9,6 +9,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from supervisor.pool.identity import Identity
 from worker.leftovers import after, remove
 
 # What a crew left may be millions of files; what is not gone by then the next one removes.
@@ -18,11 +19,13 @@ _OURS = re.compile(r"crewpool-(\d+)-[a-z0-9_]+")
 
 
 class Storage:
-    """Makes the folder; `remove()` takes it away."""
+    """Makes the folder, which belongs to the workers' user; `remove()` takes it away."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, owner: Identity | None = None) -> None:
         _remove_leftovers(root)
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root))
+        if owner is not None:
+            os.chown(self.path, owner.uid, owner.gid)
 
     def remove(self) -> None:
         """Remove the folder with all that crews wrote."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.admission import Admission
+from supervisor.errors import SecretUnreadable
 from supervisor.journal import Journal
 from supervisor.judging import Judge
 from supervisor.ledger import Ledger
@@ -17,14 +18,16 @@ from supervisor.limits import memory_limits
 from supervisor.log import Log
 from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
-from supervisor.pool.environment import secrets_in, worker_environment
+from supervisor.pool.environment import Environment
 from supervisor.pool.handle import Handle
+from supervisor.pool.identity import identity_of
 from supervisor.pool.overuse import MemoryLimits, Overuse
 from supervisor.pool.placing import Placing
+from supervisor.pool.plan import ZygotePlan
 from supervisor.pool.pool import Pool
 from supervisor.pool.readers import Readers
 from supervisor.pool.recycling import Limits, Recycling
-from supervisor.pool.spawner import Spawner, ZygotePlan
+from supervisor.pool.spawner import Spawner
 from supervisor.room import Marks
 from supervisor.settings import Settings
 from supervisor.signals import Signals
@@ -96,12 +99,14 @@ async def wire(
     journal = Journal(log, metrics, records, host)
     broker = Broker(queue, link, records, name_of, wakeups.ring, log)
     judge = Judge(settings)
-    ledger = Ledger(broker, journal, judge, settings)
+    environment = _environment(settings, environ, log)
+    journal.hide(environment.secrets)
+    judge.environment_secrets = environment.secrets
+    ledger = Ledger(broker, journal, judge, environment, settings)
     sweeper = Sweeper(host, name_of("sweep"), judge.of_lapsed)
-    storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()))
-    plan = _zygote_plan(settings, environ, storage)
-    judge.environment_secrets = secrets_in(plan.environment)
-    journal.hide(judge.environment_secrets)
+    identity = identity_of(settings.worker_user)
+    storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()), identity)
+    plan = ZygotePlan.of(settings, environment.of_zygote, storage.path)
     readers = _readers(wakeups, journal, ledger, companions)
     recycling = Recycling(Limits(settings.max_runs_per_worker, settings.max_worker_age_s))
     pool = Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, recycling, log)
@@ -154,13 +159,9 @@ def _readers(
     return readers
 
 
-def _zygote_plan(settings: Settings, environ: Mapping[str, str], storage: Storage) -> ZygotePlan:
+def _environment(settings: Settings, environ: Mapping[str, str], log: Log) -> Environment:
+    def complain(error: SecretUnreadable) -> None:
+        log.error("secret_unreadable", variable=error.variable, reason=error.reason)
+
     url = settings.redis_url.get_secret_value()
-    return ZygotePlan(
-        plugin_dir=settings.plugin_dir,
-        storage_dir=storage.path,
-        environment=worker_environment(environ, settings.worker_env, url, secrets.token_hex(16)),
-        preload=settings.preload,
-        max_output_bytes=settings.max_output_bytes,
-        boot_timeout_s=settings.boot_timeout_s,
-    )
+    return Environment(environ, settings.worker_env, url, secrets.token_hex(16), complain)

@@ -8,15 +8,19 @@ import faulthandler
 import gc
 import os
 import random
+import resource
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import setproctitle
 
+from worker.errors import LimitTooLow
+from worker.leftovers import make_folder
 from worker.protocol import STACKS_SIGNAL
 from worker.system import become_subreaper, die_with_parent
 
@@ -26,7 +30,10 @@ STDERR = 2
 
 @dataclass(frozen=True)
 class Berth:
-    """Where a worker stands: its slot, its descriptors, its parent to be."""
+    """Where a worker stands: its slot, its descriptors, its parent to be.
+
+    `limits` are rlimits by their names without RLIMIT_.
+    """
 
     slot: int
     socket_fd: int
@@ -34,6 +41,7 @@ class Berth:
     supervisor_pid: int
     intermediate_pid: int
     storage_dir: Path
+    limits: Mapping[str, int]
 
 
 def settle(berth: Berth) -> None:
@@ -50,8 +58,9 @@ def settle(berth: Berth) -> None:
     reset_signals()
     _keep_only(berth.socket_fd, berth.log_fd)
     _reseed()
-    _move_storage(berth.storage_dir)
+    _move_to(berth.storage_dir)
     os.umask(0o077)
+    _limit(berth.limits)
     # Last of all, after adoption: the wish is bound to the parent of this moment (trap O3).
     die_with_parent()
     if os.getppid() != berth.supervisor_pid:
@@ -65,8 +74,9 @@ def reset_signals() -> None:
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(signum) not in (signal.SIG_DFL, None):
             signal.signal(signum, signal.SIG_DFL)
-    # Writing to a peer that is gone is an error to handle, not a death.
+    # Writing to a peer that is gone, or beyond RLIMIT_FSIZE, is an error to handle, not a death.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
@@ -102,6 +112,23 @@ def _is_small() -> bool:
     return 0 < os.sysconf("SC_OPEN_MAX") <= 65536
 
 
+def _limit(limits: Mapping[str, int]) -> None:
+    """Set soft and hard limits alike, never above what we were given. Raises LimitTooLow."""
+    for name, wanted in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if name == "DATA" and most <= (has := _data_bytes()):
+            raise LimitTooLow(name, most, has)
+        resource.setrlimit(kind, (most, most))
+
+
+def _data_bytes() -> int:
+    """Return what counts against RLIMIT_DATA: mostly what the zygote has imported."""
+    status = Path("/proc/self/status").read_text("utf-8", "replace")
+    return int(status.partition("VmData:")[2].split()[0]) * 1024
+
+
 def _reseed() -> None:
     """All workers are copies of one process: without this they draw the same numbers.
 
@@ -115,10 +142,7 @@ def _reseed() -> None:
         numpy_random.seed(int.from_bytes(os.urandom(4), "big"))
 
 
-def _move_storage(folder: Path) -> None:
-    """Give CrewAI a folder of this slot's own: its SQLite file is locked by all who share it
-    and commits after each task (trap C7).
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ["CREWAI_STORAGE_DIR"] = str(folder)
+def _move_to(folder: Path) -> None:
+    """Stand in the slot's own folder, not in that of the supervisor's start."""
+    make_folder(folder)
     os.chdir(folder)

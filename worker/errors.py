@@ -38,6 +38,20 @@ class SettingsInvalid(CrewpoolError):  # noqa: N818  # named for what happened
         super().__init__(f"Settings do not fit plugin {plugin!r}: " + "; ".join(problems))
 
 
+class LimitTooLow(CrewpoolError):  # noqa: N818  # named for what happened
+    """A limit of the settings is below what a fresh worker has already."""
+
+    def __init__(self, name: str, limit_bytes: int, has_bytes: int) -> None:
+        self.name = name
+        self.limit_bytes = limit_bytes
+        self.has_bytes = has_bytes
+        mb = -(-has_bytes // 2**20)
+        super().__init__(
+            f"CREWPOOL_WORKER_{name}_BYTES ({limit_bytes}) is too low: a worker that has run "
+            f"nothing yet has {mb} MB; give it that, and what a crew needs beside it"
+        )
+
+
 class FrameInvalid(CrewpoolError):  # noqa: N818  # named for what happened
     """The other end of a socket sent something that is no frame of ours."""
 

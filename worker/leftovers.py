@@ -3,7 +3,7 @@
 Called by a worker between runs, and by the supervisor and the zygote for the folder of all
 slots. The content is hostile: no link is followed, nothing is opened but folders, folders
 without permissions get them back, and other file systems are left alone. A folder inside a
-folder is moved up before it is emptied, so that neither depth nor size costs more than two
+folder is moved up before it is emptied, so that neither depth nor size costs more than a few
 descriptors, and whoever is interrupted goes on another time: the state is the tree itself.
 """
 
@@ -28,6 +28,16 @@ def after(limit_s: float) -> Callable[[], bool]:
     """Return a question that is answered with yes once this time has passed."""
     until = time.monotonic() + limit_s
     return lambda: time.monotonic() >= until
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that others may not enter; what stands in its place and is none goes.
+
+    Raises OSError.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        folder.unlink()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def empty(

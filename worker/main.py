@@ -6,6 +6,7 @@ worker leaves; there is nothing to clean up that the supervisor would not do bet
 
 import os
 import re
+import select
 import socket
 import sys
 import threading
@@ -20,6 +21,10 @@ from worker.protocol import Assignment, Decoder, Message, Progress, Ready, encod
 from worker.redact import redact, secrets_of
 
 READ_BYTES = 65536
+# How long a run may wait for the removal of what others left on disk; longer after a run that
+# had longer to leave it, or what is left would grow.
+TIDY_S = 0.01
+TIDY_MOST_S = 1.0
 _UNFIT_FOR_TITLE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -38,6 +43,10 @@ class Line:
         frame = encode(word)
         with self._lock:
             self._sock.sendall(frame)
+
+    def is_spoken_to(self) -> bool:
+        """Whether there is something to read, be it the end."""
+        return bool(select.select([self._sock], [], [], 0)[0])
 
     def next_assignment(self) -> Assignment | None:
         """Wait for the next assignment; None when the supervisor closed the socket."""
@@ -59,6 +68,7 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
     code = 0
     try:
         line.tell(Ready(pid=os.getpid()))
+        executor.tidy(TIDY_S, line.is_spoken_to)
         while (run := line.next_assignment()) is not None:
             title = _title(slot, run)
             setproctitle.setproctitle(title)
@@ -74,9 +84,10 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
             setproctitle.setproctitle(f"crewpool s{slot} idle")
 
             def mask(name: str, run: Assignment = run) -> str:
-                return redact(name, secrets_of(run.settings, os.environ))
+                return redact(name, secrets_of(run.settings, os.environ, run.env.values()))
 
             line.tell(outcome.model_copy(update={"left": audit.after(mask)}))
+            executor.tidy(min(TIDY_S + outcome.duration_s / 10, TIDY_MOST_S), line.is_spoken_to)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the supervisor is gone or let go of us; both mean: leave
     except BaseException:  # noqa: BLE001  # a bug of ours: say it where the supervisor reads

@@ -42,7 +42,10 @@ class Word(BaseModel):
 
 
 class Assignment(Word):
-    """Supervisor → worker: run this. At most one is out at a time."""
+    """Supervisor → worker: run this. At most one is out at a time.
+
+    `env` are the variables that this plugin alone may see, for this run.
+    """
 
     kind: Literal["assignment"] = "assignment"
     run_id: str
@@ -50,6 +53,7 @@ class Assignment(Word):
     attempt: int
     user_id: int
     settings: dict[str, Any]
+    env: dict[str, str] = Field({}, repr=False)
 
 
 class Ready(Word):

@@ -24,9 +24,15 @@ def without_credentials(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if not key.startswith("_")}
 
 
-def secrets_of(settings: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values to hide, longest first, so that one never leaves a tail of another."""
-    whole = {value for key, value in environ.items() if _SECRET_NAME.search(key)}
+def secrets_of(
+    settings: Mapping[str, Any], environ: Mapping[str, str], more: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return the values to hide, longest first, so that one never leaves a tail of another.
+
+    `more` are values that are secret whatever their names say.
+    """
+    whole = {*more}
+    whole |= {value for key, value in environ.items() if _SECRET_NAME.search(key)}
     # A proxy or a base URL may carry a password of its own.
     whole |= {match[1] for value in environ.values() if (match := _PASSWORD.search(value))}
     for key, value in settings.items():

@@ -9,6 +9,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 def _prctl(option: int, value: int) -> None:
@@ -28,6 +29,11 @@ def die_with_parent(signum: int = signal.SIGKILL) -> None:
     It means the parent of this moment (trap O3): the caller re-checks getppid() afterwards.
     """
     _prctl(_PR_SET_PDEATHSIG, int(signum))
+
+
+def forbid_new_privileges() -> None:
+    """Have setuid programs give us, and all that we start, nothing. It cannot be taken back."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def forbid_inspection() -> None:

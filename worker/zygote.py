@@ -29,6 +29,7 @@ import setproctitle  # noqa: E402  # after the lockdown, like all that follow
 from worker import gate, janitor, leftovers, warmup  # noqa: E402
 from worker.boot import Berth, reset_signals, settle  # noqa: E402
 from worker.crew.executor import Executor  # noqa: E402
+from worker.crew.folders import Folders  # noqa: E402
 from worker.crew.namespace import Namespace  # noqa: E402
 from worker.crew.output import clean  # noqa: E402
 from worker.main import serve  # noqa: E402
@@ -43,7 +44,7 @@ from worker.protocol import (  # noqa: E402
     ZygoteReady,
     encode,
 )
-from worker.system import die_with_parent  # noqa: E402
+from worker.system import die_with_parent, forbid_new_privileges  # noqa: E402
 
 READ_BYTES = 65536
 # We outlive our supervisor by less than a second (P4): a huge folder is left to the next one.
@@ -65,6 +66,7 @@ class Config:
     plugin_dir: str
     storage_dir: str
     max_output_bytes: int
+    limits: dict[str, int]
     preload: tuple[str, ...] = ("crewai",)
     lazy: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
@@ -164,8 +166,14 @@ class Zygote:
         try:
             storage = Path(self._config.storage_dir) / f"s{order.slot}"
             supervisor = self._config.supervisor_pid
-            settle(Berth(order.slot, fds[0], fds[1], supervisor, parent, storage))
-            executor = Executor(self._catalogue, self._namespaces, self._config.max_output_bytes)
+            limits = self._config.limits
+            settle(Berth(order.slot, fds[0], fds[1], supervisor, parent, storage, limits))
+            executor = Executor(
+                self._catalogue,
+                self._namespaces,
+                self._config.max_output_bytes,
+                Folders(storage),
+            )
             serve(order.slot, socket.socket(fileno=fds[0]), executor)
         except BaseException:  # noqa: BLE001  # nothing may return into the zygote's frames
             sys.excepthook(*sys.exc_info())
@@ -229,6 +237,8 @@ def main() -> int:
     config = _config_of(sys.argv[1])
     # While we import we cannot listen, so the kernel watches the supervisor for us.
     die_with_parent()
+    forbid_new_privileges()
+    janitor.wear(os.environ.get(janitor.MARKER, ""))
     if os.getppid() != config.supervisor_pid:
         return 0
     setproctitle.setproctitle("crewpool zygote importing")

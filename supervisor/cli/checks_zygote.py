@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.embedded.children import last_lines
-from supervisor.pool.environment import worker_environment
+from supervisor.pool.environment import Environment
 from supervisor.pool.memory import fresh_worker_bytes
-from supervisor.pool.spawner import ZygotePlan
+from supervisor.pool.plan import ZygotePlan
 from supervisor.reloading import limits_below
 from supervisor.settings import Settings
 from worker.errors import FrameInvalid
@@ -85,15 +85,16 @@ def _cure(said: str) -> str:
 
 
 def _plan(settings: Settings, environ: Mapping[str, str], folder: Path) -> ZygotePlan:
-    url = settings.redis_url.get_secret_value()
-    return ZygotePlan(
-        plugin_dir=settings.plugin_dir,
-        storage_dir=folder,
-        environment=worker_environment(environ, settings.worker_env, url, secrets.token_hex(16)),
-        preload=settings.preload,
-        max_output_bytes=settings.max_output_bytes,
-        boot_timeout_s=settings.boot_timeout_s,
-    )
+    url, mark = settings.redis_url.get_secret_value(), secrets.token_hex(16)
+    environment = Environment(environ, settings.worker_env, url, mark, _say_nothing)
+    plan = ZygotePlan.of(settings, environment.of_zygote, folder)
+    if plan.identity is not None:
+        os.chown(folder, plan.identity.uid, plan.identity.gid)
+    return plan
+
+
+def _say_nothing(_error: object) -> None:
+    """Others of the doctor's looks tell which secrets cannot be read."""
 
 
 def _first_word(plan: ZygotePlan, log: BinaryIO) -> tuple[Message | str, int]:
@@ -101,16 +102,10 @@ def _first_word(plan: ZygotePlan, log: BinaryIO) -> tuple[Message | str, int]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            process = subprocess.Popen(
-                plan.command(theirs.fileno()),
-                env=dict(plan.environment),
-                cwd=plan.storage_dir,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            try:
+                process = plan.start(theirs.fileno(), log)
+            except (OSError, subprocess.SubprocessError) as error:
+                return str(error), 0
         try:
             word = _read(ours, time.monotonic() + plan.boot_timeout_s)
             return word, fresh_worker_bytes(process.pid)

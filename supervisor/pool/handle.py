@@ -79,6 +79,8 @@ class Handle:
         self.rss_bytes = 0
         self.left = Remains()
         self.first_fds = 0
+        self.ran: set[str] = set()
+        self.has_secrets = False
         self.soft_bytes = 0  # memory above which its run was its last; 0: no limit
         self.faulty = ""
         self.eof_at: float | None = None
@@ -118,6 +120,8 @@ class Handle:
         if self.pid is not None:
             self.run.before = begin(self.pid)
             self.first_fds = self.first_fds or open_fds(self.pid)
+        self.ran.add(run.plugin)
+        self.has_secrets |= bool(run.env)
         self._unsent += encode(run)
         self.flush()
 

@@ -18,11 +18,13 @@ MOST_STANDING_THREADS = 256
 
 LEFT_PROCESSES = "left_processes"
 LEFT_THREADS = "left_threads"
+# What it has run, or what it is to run, has secrets of its own: see fits() in environment.py.
+ANOTHER_PLUGIN = "another_plugin"
 # What must not be there when the next run begins.
 LEAKS = (LEFT_PROCESSES, LEFT_THREADS)
 REASONS = (
     *(*LEAKS, "left_descriptors"),
-    *("memory_soft", "max_runs", "max_age", "another_plugin"),
+    *("memory_soft", "max_runs", "max_age", ANOTHER_PLUGIN),
 )
 
 

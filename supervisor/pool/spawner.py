@@ -5,49 +5,21 @@ accepted or refused (supervisor/reloading.py); orders go to the one that was acc
 Reading and writing never block.
 """
 
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from supervisor.pool import hardkill
 from supervisor.pool.backoff import delay_s
 from supervisor.pool.handle import Handle
+from supervisor.pool.plan import ZygotePlan
 from worker.errors import FrameInvalid
 from worker.protocol import Decoder, Message, Refused, Spawn, ZygoteReady, encode
 
 READ_BYTES = 1 << 16
-
-
-@dataclass(frozen=True)
-class ZygotePlan:
-    """How to start a zygote."""
-
-    plugin_dir: Path
-    storage_dir: Path
-    environment: Mapping[str, str]
-    preload: tuple[str, ...]
-    max_output_bytes: int
-    boot_timeout_s: float
-
-    def command(self, control_fd: int) -> list[str]:
-        """Return the program and its only argument."""
-        facts = {
-            "control_fd": control_fd,
-            "supervisor_pid": os.getpid(),
-            "plugin_dir": str(self.plugin_dir.resolve()),
-            "storage_dir": str(self.storage_dir),
-            "max_output_bytes": self.max_output_bytes,
-            "preload": list(self.preload),
-        }
-        # -P: the current folder is not a place to import from.
-        return [sys.executable, "-P", "-m", "worker.zygote", json.dumps(facts)]
 
 
 @dataclass
@@ -223,20 +195,18 @@ class Spawner:
         self.leaving.append(zygote)
         hardkill.kill_tree(zygote.pid)
 
-    def _start(self, generation: int, now: float) -> Zygote:
+    def _start(self, generation: int, now: float) -> Zygote | None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        process = subprocess.Popen(
-            self._plan.command(theirs.fileno()),
-            env=dict(self._plan.environment),
-            cwd=self._plan.storage_dir,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            # Not the terminal's: Ctrl-C is for the supervisor, which then ends us all.
-            start_new_session=True,
-        )
+        try:
+            process = self._plan.start(theirs.fileno())
+        except (OSError, subprocess.SubprocessError) as error:
+            self._note_failure(f"it cannot be started: {error}", now)
+            ours.close()
+            return None
+        finally:
+            theirs.close()
         # Reaped by pool/reaper.py alone: Popen must not wait for it when it is collected.
         process.returncode = 0
-        theirs.close()
         self.coming = Zygote(process.pid, ours, generation, now)
         return self.coming

@@ -55,10 +55,11 @@ import json, sys
 from pathlib import Path
 import crewai
 from worker.crew.executor import Executor
+from worker.crew.folders import Folders
 from worker.plugins import discover
 from worker.protocol import Assignment
 
-executor = Executor(discover(Path(sys.argv[1])), {}, 1_000_000)
+executor = Executor(discover(Path(sys.argv[1])), {}, 1_000_000, Folders(Path("slot").absolute()))
 outcomes = {}
 for name, settings in json.loads(sys.argv[2]).items():
     run = Assignment(run_id=name, plugin="asks-a-model", attempt=1, user_id=1, settings=settings)

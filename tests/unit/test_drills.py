@@ -12,9 +12,10 @@ from worker.plugins import discover
 from worker.policies import Limits, Rate
 
 RUN = """
-import json, sys, threading, time
+import json, sys, tempfile, threading, time
 from pathlib import Path
 from worker.crew.executor import Executor
+from worker.crew.folders import Folders
 from worker.plugins import discover
 from worker.protocol import Assignment
 
@@ -26,9 +27,10 @@ def tick():
 
 threading.Thread(target=tick, daemon=True).start()
 plugin, settings = sys.argv[1], json.loads(sys.argv[2])
-executor = Executor(discover(Path(sys.argv[3])), {}, 1_000_000)
 run = Assignment(run_id="r-1", plugin=plugin, attempt=1, user_id=1, settings=settings)
-outcome = executor.execute(run, lambda progress: None).model_dump()
+with tempfile.TemporaryDirectory() as slot:
+    executor = Executor(discover(Path(sys.argv[3])), {}, 1_000_000, Folders(Path(slot)))
+    outcome = executor.execute(run, lambda progress: None).model_dump()
 before = len(ticks)
 while len(ticks) == before:
     time.sleep(0)

@@ -7,10 +7,14 @@ whatever plugin code does, short of ending the process, becomes an Outcome.
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from worker.crew.causes import NeedsHuman, failure_of, is_end_of_input
+from worker.crew.folders import Folders
+from worker.crew.lockdown import FORCED
 from worker.crew.namespace import Namespace
 from worker.crew.output import as_json_text, clean
 from worker.crew.progress import Listener, Tracker
@@ -20,9 +24,12 @@ from worker.errors import CrewpoolError, PluginBroken
 from worker.plugins import Catalogue, check_settings
 from worker.protocol import MAX_TEXT, Assignment, Outcome, Progress
 from worker.redact import redact, secrets_of, without_credentials
+from worker.system import forbid_inspection
 
 # Set by the offline model's environment; see without_offline_model().
 OFFLINE_MODEL = "CREWPOOL_OFFLINE_MODEL_URL"
+# No plugin says other about these.
+OURS = {*FORCED, "CREWAI_STORAGE_DIR", "TMPDIR"}
 
 
 class Executor:
@@ -33,21 +40,26 @@ class Executor:
         catalogue: Catalogue,
         namespaces: dict[str, Namespace],
         max_output_bytes: int,
+        folders: Folders,
     ) -> None:
         self._catalogue = catalogue
         self._namespaces = namespaces
         self._imported = {name for name, space in namespaces.items() if space.is_loaded}
         self._max_output_bytes = max_output_bytes
+        self._folders = folders
         self._listener = Listener()
 
     def execute(self, run: Assignment, tell: Callable[[Progress], None]) -> Outcome:
         """Run it; `tell` is called with progress, from any thread."""
         started = time.monotonic()
-        secrets = secrets_of(run.settings, os.environ)
+        secrets = secrets_of(run.settings, os.environ, run.env.values())
         tracker = Tracker(run.run_id, tell, lambda text: redact(text, secrets))
         facts: dict[str, Any]
         try:
-            facts = {"ended": "completed", "output": self._run(run, tracker, secrets)}
+            # In a context of its own: what a crew sets in one (the client of crewai's vector
+            # store, say) is not for the next.
+            output = copy_context().run(self._run, run, tracker, secrets)
+            facts = {"ended": "completed", "output": output}
         except CrewpoolError as error:
             facts = {"ended": "invalid", "error": str(error)}
         except BaseException as error:  # noqa: BLE001  # SystemExit of a plugin must not end us
@@ -64,12 +76,22 @@ class Executor:
             **facts,
         )
 
+    def tidy(self, at_least_s: float, is_wanted: Callable[[], bool]) -> None:
+        """Remove what crews left on disk, in at least this time, or until somebody waits."""
+        self._folders.tidy(at_least_s, is_wanted)
+
     def _run(self, run: Assignment, tracker: Tracker, secrets: tuple[str, ...]) -> str:
         plugin = self._catalogue.find(run.plugin)
         settings = check_settings(plugin, run.settings)
         # Not there when the plugin is newer than the zygote.
         namespace = self._namespaces.setdefault(plugin.name, Namespace(plugin.path))
-        with restored(), namespace.entered(), without_offline_model(settings):
+        with (
+            restored(),
+            self._folders.entered(),
+            with_secrets(run.env),
+            namespace.entered(),
+            without_offline_model(settings),
+        ):
             tracker.imports(namespace.code, is_news=plugin.name not in self._imported)
             create_crew = getattr(namespace.load(), "create_crew", None)
             if not callable(create_crew):
@@ -93,6 +115,18 @@ class Executor:
                 "(CREWPOOL_MAX_OUTPUT_BYTES)"
             )
         return output
+
+
+@contextmanager
+def with_secrets(env: Mapping[str, str]) -> Iterator[None]:
+    """Add what this plugin alone may see; the caller restores the environment.
+
+    Our memory is closed to the crews of other workers, of the same user, from then on.
+    """
+    if env:
+        forbid_inspection()
+        os.environ.update({name: env[name] for name in env if name not in OURS})
+    yield
 
 
 class without_offline_model:  # noqa: N801  # a context manager, read as a phrase

@@ -1,4 +1,4 @@
-"""Puts a worker's process back as it was before a crew: environment, folder, umask, timers.
+"""Puts a worker's process back as it was before a crew: environment, umask, timers.
 
 A crew that writes its user's key into os.environ, as many do, would hand it to the next
 user's crew; an alarm that it set would end it.
@@ -7,7 +7,7 @@ user's crew; an alarm that it set would end it.
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from worker.boot import arm_stacks, reset_signals
 
@@ -15,7 +15,7 @@ from worker.boot import arm_stacks, reset_signals
 @contextmanager
 def restored() -> Iterator[None]:
     """Restore the surroundings afterwards, whatever happened in them."""
-    environ, folder = dict(os.environ), os.getcwd()  # noqa: PTH109  # a text is all that chdir needs
+    environ = dict(os.environ)
     umask = os.umask(0o077)
     os.umask(umask)
     try:
@@ -29,5 +29,3 @@ def restored() -> Iterator[None]:
             os.environ.clear()
             os.environ.update(environ)
         os.umask(umask)
-        with suppress(OSError):  # the crew may have removed it
-            os.chdir(folder)

@@ -7,11 +7,19 @@ printed; for its parent it says only what can be learned.
 import importlib.util
 import os
 import random
+import resource
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 SECRET = "REDIS_URL"
+LIMITS = {
+    "core": resource.RLIMIT_CORE,
+    "nofile": resource.RLIMIT_NOFILE,
+    "fsize": resource.RLIMIT_FSIZE,
+    "data": resource.RLIMIT_DATA,
+}
 
 
 class Seen:
@@ -32,6 +40,13 @@ class Sees:
                 "cwd": os.getcwd(),
                 "environment": sorted(os.environ),
                 "storage_dir": os.environ.get("CREWAI_STORAGE_DIR"),
+                "tmpdir": tempfile.gettempdir(),
+                "umask": umask(),
+                "no_new_privs": "NoNewPrivs:\t1" in Path("/proc/self/status").read_text(),
+                "limits": {name: resource.getrlimit(number) for name, number in LIMITS.items()},
+                "uids": os.getresuid(),
+                "gids": [*os.getresgid(), *os.getgroups()],
+                "home": os.environ.get("HOME"),
                 "redis_url_in_environ": SECRET in os.environ,
                 "redis_url_in_own_proc": environ_of("self"),
                 "redis_url_in_parent_proc": environ_of(os.getppid()),
@@ -45,6 +60,12 @@ class Sees:
                 "random": random.random(),
             }
         )
+
+
+def umask():
+    found = os.umask(0)
+    os.umask(found)
+    return found
 
 
 def environ_of(pid):
