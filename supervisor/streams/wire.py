@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from supervisor.streams.go_json import text_of
 from worker.plugins import NAME
 from worker.redact import MASK
 
@@ -201,17 +202,14 @@ def without_any_credentials(value: Any) -> Any:
 
 
 def request_payload(request: Request) -> str:
-    """Return the JSON text of a request, as the application would write it."""
-    return json.dumps(
-        {
-            "plugin_run_id": request.run_id,
-            "plugin_name": request.plugin,
-            "user_id": request.user_id,
-            "settings": dict(request.settings),
-        },
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+    """Return the JSON text of a request, to the byte as the Go application writes it."""
+    body = {
+        "plugin_run_id": request.run_id,
+        "plugin_name": request.plugin,
+        "user_id": request.user_id,
+        "settings": dict(request.settings),
+    }
+    return text_of(body, is_struct=True)
 
 
 def entry_fields(payload: str) -> dict[str, str]:
