@@ -4,7 +4,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from supervisor.limits import memory_limits
 from supervisor.log import Log
 from supervisor.observe.http import HttpServer
 from supervisor.observe.metrics import Metrics
+from supervisor.pool.cgroups import Cgroups, choose_folder
 from supervisor.pool.environment import Environment
 from supervisor.pool.handle import Handle
 from supervisor.pool.identity import identity_of
@@ -75,6 +76,7 @@ class Parts:
 
     def snapshot(self, standing: Standing) -> dict[str, Any]:
         """Return what is going on now."""
+        self.snapshots.memory = self.admission.facts(self.clock())
         return self.snapshots.take(standing, self.pool.handles, self.clock())
 
 
@@ -106,12 +108,14 @@ async def wire(
     sweeper = Sweeper(host, name_of("sweep"), judge.of_lapsed)
     identity = identity_of(settings.worker_user)
     storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()), identity)
+    cgroups = Cgroups(choose_folder(), wakeups.ring)
     plan = ZygotePlan.of(settings, environment.of_zygote, storage.path)
+    plan = replace(plan, cgroup=str(cgroups.folder or ""))
     readers = _readers(wakeups, journal, ledger, companions)
     recycling = Recycling(Limits(settings.max_runs_per_worker, settings.max_worker_age_s))
-    pool = Pool(Spawner(plan), readers, clock, settings.boot_timeout_s, recycling, log)
+    pool = Pool(Spawner(plan, cgroups), readers, clock, settings.boot_timeout_s, recycling, log)
     placing = Placing(settings.worker_nice, by_slot=settings.worker_affinity == "core")
-    pool.answers.at_claim.append(placing.place)
+    pool.answers.at_claim += [placing.place, cgroups.place]
 
     def limits_of(plugin: str) -> MemoryLimits:
         return memory_limits(ledger.catalogue, settings, plugin)

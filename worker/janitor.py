@@ -36,11 +36,14 @@ def wear(mark: str) -> None:
         resource.setrlimit(_LIMIT, (number, number))
 
 
-def sweep(mark: str) -> int:
-    """Kill every process but ours that carries this marker, until none is seen any more.
+def sweep(mark: str, cgroup: str = "") -> int:
+    """Kill every process but ours that carries this marker, until none is seen any more, and
+    all that stands in this control group, whatever it carries. We stand above it.
 
-    Returns how many were killed. An empty mark kills nothing.
+    Returns how many were killed by their marker. An empty mark kills nothing.
     """
+    if cgroup:
+        _kill_group(Path(cgroup))
     if not mark:
         return 0
     killed: set[int] = set()
@@ -53,6 +56,9 @@ def sweep(mark: str) -> int:
         # A few quiet rounds: one of them may have forked while we looked.
         quiet = 0 if found else quiet + 1
         time.sleep(PAUSE_S)
+    for group in (*Path(cgroup).glob("w*"), Path(cgroup)) if cgroup else ():
+        with suppress(OSError):
+            group.rmdir()
     return len(killed)
 
 
@@ -96,6 +102,11 @@ def _environ_of(pid: str) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []  # gone in between, or not ours to read: not of this pool either way
+
+
+def _kill_group(folder: Path) -> None:
+    with suppress(OSError):  # there is none while no worker was ever there
+        (folder / "cgroup.kill").write_text("1")
 
 
 def _kill(pid: int) -> None:

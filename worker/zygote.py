@@ -70,6 +70,7 @@ class Config:
     preload: tuple[str, ...] = ("crewai",)
     lazy: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    cgroup: str = ""
 
 
 class Zygote:
@@ -260,7 +261,7 @@ def main() -> int:
     except (BrokenPipeError, ConnectionResetError):
         pass  # it died while we answered
     finally:
-        janitor.sweep(os.environ.get(janitor.MARKER, ""))
+        janitor.sweep(os.environ.get(janitor.MARKER, ""), config.cgroup)
         leftovers.remove(Path(config.storage_dir), leftovers.after(SWEEP_S))
     return 0
 

@@ -67,6 +67,10 @@ class Handle:
         self.ordered_at = ordered_at
         self.generation = generation
         self.pid: int | None = None
+        # In a control group of its own, once somebody who makes some has put it there.
+        self.is_grouped = False
+        self.is_placed = True
+        self._is_ready = False
         self.zygote_pid = 0
         # Hashes of the plugins that its zygote has imported.
         self.code: Mapping[str, str] = {}
@@ -167,7 +171,8 @@ class Handle:
         that a crew left behind may still be talking of the run before.
         """
         if isinstance(word, Ready) and self.state is State.BOOTING:
-            self.state = State.IDLE
+            self._is_ready = True
+            self.settle()
             return True
         is_ours = self.run is not None and getattr(word, "run_id", None) == self.run.run_id
         if isinstance(word, Progress):
@@ -182,6 +187,11 @@ class Handle:
             return True
         self.faulty = f"said {word.kind!r} while {self.state.value}"
         return False
+
+    def settle(self) -> None:
+        """Be idle once the worker has said so and stands where it belongs."""
+        if self.state is State.BOOTING and self._is_ready and self.is_placed:
+            self.state = State.IDLE
 
     def read_log(self, tell: Callable[[str], None], now: float) -> bool:
         """Pass on complete lines of the crew's stdout and stderr; False when none came."""

@@ -32,6 +32,7 @@ class ZygotePlan:
     preload: tuple[str, ...]
     max_output_bytes: int
     boot_timeout_s: float
+    cgroup: str = ""
 
     @classmethod
     def of(
@@ -77,6 +78,7 @@ class ZygotePlan:
             "max_output_bytes": self.max_output_bytes,
             "limits": dict(self.limits),
             "preload": list(self.preload),
+            "cgroup": self.cgroup,
         }
         # -P: the current folder is not a place to import from.
         return [sys.executable, "-P", "-m", "worker.zygote", json.dumps(facts)]

@@ -4,23 +4,20 @@ The loop calls the verbs in its order; a descriptor that becomes readable only r
 in this room knows Redis, and nothing in it blocks.
 """
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from supervisor.errors import WorkersCannotBoot
 from supervisor.log import Log
-from supervisor.pool import hardkill
 from supervisor.pool.answers import Answers
 from supervisor.pool.backoff import Restarts, is_hopeless
 from supervisor.pool.handle import Handle, State
+from supervisor.pool.kills import Kills
 from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, verdict_on
 from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse, reap
 from supervisor.pool.reckoning import Reckoning
 from supervisor.pool.recycling import LEAKS, Recycling
-from supervisor.pool.scene import read_scene
 from supervisor.pool.spawner import Spawner, Zygote
 from supervisor.pool.strays import Strays
 from worker.protocol import Outcome, Progress, Ready
@@ -56,15 +53,17 @@ class Pool:
     ) -> None:
         self.handles: dict[int, Handle] = {}
         self.spawner = spawner
-        self.answers = Answers(spawner, readers, self._kill_tree, log)
-        self._strays = Strays(self._kill_tree, log)
+        self._kills = Kills(spawner)
+        self.answers = Answers(spawner, readers, self._kills.tree, log)
+        self._strays = Strays(self._kills.tree, log)
         self._readers = readers
         self._clock = clock
         self._boot_timeout_s = boot_timeout_s
         self._log = log
         self._restarts = Restarts()
         self._recycling = recycling
-        self._reckoning = Reckoning()
+        self._cgroups = spawner.cgroups
+        self._reckoning = Reckoning(spawner.cgroups)
         # Killed and replaced already, and not reaped yet, by pid.
         self._leaving: dict[int, Handle] = {}
         self._wanted = 0
@@ -94,6 +93,7 @@ class Pool:
             if handle is not None:
                 deaths.append(self._bury(handle, corpse))
             elif (left := self._leaving.pop(corpse.pid, None)) is not None:
+                self._cgroups.release(left)
                 deaths.append(Death(left, corpse))
             elif (zygote := self.answers.note_death(corpse, self._clock())) is not None:
                 deaths += self._orphaned_orders(zygote)
@@ -129,18 +129,10 @@ class Pool:
 
     def kill(self, handle: Handle, because: str) -> None:
         """Doom a worker and kill its whole tree at once. It is reaped in the next pass."""
-        if handle.pid is not None and handle.run is not None and handle.run.scenes:
-            # The second look: what ran in both of them burns CPU.
-            handle.run.scenes.append(read_scene(handle.pid, briefly=True))
         handle.doomed_because = handle.doomed_because or because
         handle.state = State.DOOMED
-        if handle.pid is not None:
-            self._kill_tree(handle.pid)
-        elif because == BOOT_TIMEOUT:
-            # Its zygote owes us the pid and does not answer: the order dies with it.
-            for zygote in self.spawner.zygotes:
-                if zygote.pid == handle.zygote_pid:
-                    hardkill.kill_tree(zygote.pid)
+        if handle.pid is not None or because == BOOT_TIMEOUT:
+            self._kills.worker(handle)
 
     def can_take(self, handle: Handle) -> bool:
         """Whether a run for this worker would begin at once: it is idle, or about to be.
@@ -201,10 +193,7 @@ class Pool:
 
     def end_zygotes(self) -> None:
         """Kill the zygotes; for the end, when no worker is wanted any more."""
-        for zygote in self.spawner.zygotes:
-            hardkill.kill_tree(zygote.pid)
-            with suppress(ChildProcessError):
-                os.waitpid(zygote.pid, 0)
+        self._kills.zygotes()
 
     def _unfit_because(self, handle: Handle, now: float) -> str:
         """Say why an idle worker must not go on, "" when it may."""
@@ -219,7 +208,7 @@ class Pool:
         if handle.pid is None:
             return  # we are about to hear it
         handle.doomed_because = because
-        self._kill_tree(handle.pid)
+        self._kills.worker(handle)
         self._readers.drop(handle)
         handle.close()
         self._leaving[handle.pid] = self.handles.pop(handle.slot)
@@ -257,6 +246,7 @@ class Pool:
         for word in handle.inbox:
             handle.note(word)
         self._readers.drop(handle)
+        self._cgroups.release(handle)
         if handle.run is not None and handle.run.deadline.is_over:
             # By SIGTERM, say, before the grace was over.
             handle.doomed_because = handle.doomed_because or handle.run.deadline.because
@@ -295,6 +285,3 @@ class Pool:
             if handle.zygote_pid == zygote.pid and handle.pid is None
         ]
         return [self._bury(handle, Corpse(0, 0)) for handle in owed]
-
-    def _kill_tree(self, root: int) -> int:
-        return hardkill.kill_tree(root, {zygote.pid for zygote in self.spawner.zygotes})

@@ -6,6 +6,7 @@ Called by the pool when an outcome comes, and when a worker is buried with its r
 from dataclasses import replace
 
 from supervisor.pool import usage
+from supervisor.pool.cgroups import Cgroups
 from supervisor.pool.handle import Handle
 from supervisor.pool.reaper import Corpse
 from supervisor.pool.remains import Lookout, Remains, of_run, open_fds
@@ -15,7 +16,8 @@ from supervisor.pool.usage import Usage
 class Reckoning:
     """Fills in `ended_at`, `used` and `left` of a run, and what its worker has become."""
 
-    def __init__(self) -> None:
+    def __init__(self, cgroups: Cgroups) -> None:
+        self._cgroups = cgroups
         self._lookout = Lookout()
 
     def at_outcome(self, handle: Handle, now: float) -> None:
@@ -29,7 +31,10 @@ class Reckoning:
             return  # it died a moment ago: its corpse tells
         run.used = _of_run(seen, run.before, run.peak_bytes)
         handle.rss_bytes = seen.rss_bytes
-        children = self._lookout.children_of(handle.pid, now)
+        if handle.is_grouped:
+            children = self._cgroups.others(handle)
+        else:
+            children = self._lookout.children_of(handle.pid, now)
         more_fds = open_fds(handle.pid) - handle.first_fds
         run.left = handle.left = of_run(run.outcome.left, seen, children, more_fds)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from supervisor.pool import hardkill
 from supervisor.pool.backoff import delay_s
+from supervisor.pool.cgroups import Cgroups
 from supervisor.pool.handle import Handle
 from supervisor.pool.plan import ZygotePlan
 from worker.errors import FrameInvalid
@@ -57,7 +58,8 @@ class Zygote:
 class Spawner:
     """Keeps one zygote ready and turns orders into workers."""
 
-    def __init__(self, plan: ZygotePlan) -> None:
+    def __init__(self, plan: ZygotePlan, cgroups: Cgroups) -> None:
+        self.cgroups = cgroups
         self._plan = plan
         self._generation = 1
         self._code: dict[str, str] | None = None
@@ -118,6 +120,7 @@ class Spawner:
         self._serial += 1
         handle = Handle(slot, self._serial, now, self.current.generation)
         handle.zygote_pid = self.current.pid
+        self.cgroups.expect(handle)
         handle.code = self.current.word.code if self.current.word else {}
         frame = encode(Spawn(slot=slot, order=handle.order))
         try:

@@ -1,0 +1,46 @@
+"""Ends workers and zygotes with all that they started, by the shortest way there is.
+
+Called by the pool, which decides whom. A worker's control group dies by one write; without
+one its tree is looked for in /proc.
+"""
+
+import os
+from contextlib import suppress
+
+from supervisor.pool import hardkill
+from supervisor.pool.handle import Handle
+from supervisor.pool.scene import read_scene
+from supervisor.pool.spawner import Spawner
+
+
+class Kills:
+    """The hard kills of one pool. Nothing is reaped here but zygotes, at the end."""
+
+    def __init__(self, spawner: Spawner) -> None:
+        self._spawner = spawner
+
+    def worker(self, handle: Handle) -> None:
+        """Kill a worker; one without a pid, whose zygote owes us that, with the zygote."""
+        if handle.pid is None:
+            for zygote in self._spawner.zygotes:
+                if zygote.pid == handle.zygote_pid:
+                    hardkill.kill_tree(zygote.pid)
+            return
+        if handle.run is not None and handle.run.scenes:
+            # The second look: what ran in both of them burns CPU.
+            handle.run.scenes.append(read_scene(handle.pid, briefly=True))
+        # What got out of its group is an orphan of ours then, and goes as strays go.
+        if not self._spawner.cgroups.kill(handle):
+            self.tree(handle.pid)
+
+    def tree(self, root: int) -> int:
+        """Kill a process and all below it; return how many were killed."""
+        return hardkill.kill_tree(root, {zygote.pid for zygote in self._spawner.zygotes})
+
+    def zygotes(self) -> None:
+        """Kill and collect the zygotes; for the end, when no worker is wanted any more."""
+        for zygote in self._spawner.zygotes:
+            hardkill.kill_tree(zygote.pid)
+            with suppress(ChildProcessError):
+                os.waitpid(zygote.pid, 0)
+        self._spawner.cgroups.close()
