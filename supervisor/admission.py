@@ -113,8 +113,8 @@ class Admission:
         return {
             "used_bytes": level.used_bytes if level else 0,
             "limit_bytes": level.limit_bytes if level else 0,
-            "stall_percent": level.stall_percent if level else 0.0,
             "closed": self.closed_because,
+            "because": self._sentence() if self.closed_because else "",
             "waiting": list(self._since),
         }
 

@@ -23,6 +23,8 @@ class Snapshots:
     def __init__(self, host: str) -> None:
         # Why the last reload brought no new code, by plugin ("" for all); see reloading.py.
         self.reload_failed: dict[str, str] = {}
+        # What there is of memory, and what waits for it; see admission.py.
+        self.memory: dict[str, Any] = {}
         self._host = host
         self._started_at = time.time()
         self._versions = {
@@ -51,6 +53,7 @@ class Snapshots:
             "started_at": self._started_at,
             "slots": standing.size,
             "busy": sum(handle.state is State.BUSY for handle in handles.values()),
+            "memory": self.memory,
             "workers": [self._worker(handles[slot], now) for slot in sorted(handles)],
         }
 

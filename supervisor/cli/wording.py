@@ -48,6 +48,18 @@ def number(facts: Mapping[str, Any], key: str) -> float:
     return value if math.isfinite(value) else 0.0
 
 
+def memory(facts: Mapping[str, Any]) -> str:
+    """Say why a supervisor takes no run for want of memory, "" while it takes some.
+
+    >>> memory({"memory": {"closed": "no_room", "because": "230.4 MiB of 256.0 MiB in use"}})
+    'no_room: 230.4 MiB of 256.0 MiB in use'
+    """
+    told = facts.get("memory")
+    if not isinstance(told, Mapping) or not told.get("closed"):
+        return ""
+    return f"{told['closed']}: {told.get('because')}"
+
+
 def line(facts: Mapping[str, Any]) -> str:
     """Return all that is worth knowing of a run in one line."""
     parts = [str(facts.get("state") or PENDING), *_attempt(facts)]

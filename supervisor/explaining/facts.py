@@ -54,6 +54,14 @@ def ago(facts: Facts, at: float) -> str:
     return f"{clock(at)} ({told(facts.now - at)} ago)"
 
 
+def full(host: HostSeen) -> str:
+    """Say why a supervisor begins no run for want of memory, "" while it begins some."""
+    told = (host.snapshot or {}).get("memory")
+    if not isinstance(told, Mapping) or not told.get("closed"):
+        return ""
+    return f"{quoted(str(told['closed']))}: {quoted(str(told.get('because')))}"
+
+
 def runs(count: int) -> str:
     """Tell how many runs there are."""
     return "1 run is" if count == 1 else f"{count} runs are"

@@ -6,6 +6,7 @@ from supervisor.explaining.reasons import (
     exhausted,
     handed_back,
     letter,
+    memory,
     owner,
     past,
     plugin_blocks,
@@ -112,7 +113,7 @@ def _running(facts: Facts) -> list[str]:
             f"{ago(facts, held.since)}, and is about to start."
         )
         said = [first]
-        said += past(facts)
+        said += [*past(facts), *memory(facts, held)]
     if run.cancelled_at is not None:
         said.append(
             f"It was cancelled at {ago(facts, run.cancelled_at)}: its supervisor kills it as "

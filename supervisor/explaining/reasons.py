@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from supervisor.explaining.facts import NOBODY, Facts, ago, number, quoted
+from supervisor.explaining.facts import NOBODY, Facts, ago, full, number, quoted
 from supervisor.streams.located import Held
 from supervisor.streams.recorded import Attempt
 from supervisor.times import clock, told
@@ -23,6 +23,21 @@ def owner(facts: Facts, held: Held) -> list[str]:
     lapses = f"lapses in {told(left_s)}" if left_s > 0 else f"lapsed {told(-left_s)} ago"
     said.append(f"Its lease {lapses}; then another supervisor reclaims it, and {_if_lost(facts)}.")
     return said if facts.alive else [*said, f"But {NOBODY}."]
+
+
+def memory(facts: Facts, held: Held) -> list[str]:
+    """Say that it waits for memory where it was taken; [] when it does not."""
+    seen = next((host for host in facts.alive if host.host == held.host), None)
+    told = (seen.snapshot or {}).get("memory") if seen else None
+    waiting = told.get("waiting") if isinstance(told, Mapping) else None
+    if seen is None or not isinstance(waiting, list) or facts.run.run_id not in waiting:
+        return []
+    return [
+        (
+            f"It waits for memory there ({full(seen)}): it begins when it fits, or goes back "
+            "to all after some seconds, once, and no attempt is burnt."
+        )
+    ]
 
 
 def _if_lost(facts: Facts) -> str:
@@ -89,6 +104,9 @@ def takers(facts: Facts) -> list[str]:
     taking = [host for host in alive if (host.snapshot or {}).get("phase") == "running"]
     if not taking:
         how = ", ".join(f"{host.host} is {(host.snapshot or {}).get('phase')}" for host in alive)
+        return [f"Nobody takes it now: {how}."]
+    if all(full(host) for host in taking):
+        how = ", ".join(f"{host.host} has no memory for it ({full(host)})" for host in taking)
         return [f"Nobody takes it now: {how}."]
     slots = [slot for host in taking for slot in (host.snapshot or {}).get("workers") or ()]
     free = sum(slot.get("state") != "busy" for slot in slots)
