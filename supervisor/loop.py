@@ -11,6 +11,7 @@ import setproctitle
 
 from supervisor import __version__
 from supervisor.errors import Exit, WorkersCannotBoot
+from supervisor.following import Following
 from supervisor.judging import LEASE_LOST, STOPPING
 from supervisor.phases import Ask, Phase
 from supervisor.pool.handle import Handle, State
@@ -42,7 +43,8 @@ class Supervisor:
         self._parts = parts
         self._settings = parts.settings
         self._clock = parts.clock
-        self._standing = Standing(parts.settings.workers, parts.settings.drain_s)
+        self._standing = Standing.of(parts.settings)
+        self._following = Following(parts, self._standing)
         self._reloading = Reloading(parts)
         self._remote = Remote(parts, self._standing, self._reloading)
         self.probes = Probes(parts, self._standing)
@@ -71,6 +73,7 @@ class Supervisor:
                     self._kill(handle, because)
                 for handle, because in self._disowned():
                     self._kill(handle, because)
+                self._following.follow()
                 self._resize()  # 5. who is missing
                 self._assign()  # 6. who is idle
                 self._leave_if_done()
@@ -236,7 +239,7 @@ class Supervisor:
         pulse = self.probes.came_round_at + self._watchdog.pulse_s
         parts = self._parts
         alarms = (
-            *(pulse, self._standing.drain_alarm),
+            *(pulse, self._standing.drain_alarm, self._following.next_alarm()),
             *(parts.pool.next_alarm(), parts.overuse.next_alarm(), parts.admission.next_alarm()),
         )
         return min(alarm for alarm in alarms if alarm is not None)

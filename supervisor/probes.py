@@ -75,7 +75,7 @@ class Probes:
         states = {state.value: 0 for state in State if state is not State.GONE}
         for handle in parts.pool.handles.values():
             states[handle.state.value] += 1
-        parts.metrics.set_workers(states)
+        parts.metrics.set_workers(self._standing.pool_size, states)
         gauges = parts.keeper.gauges
         parts.metrics.set_queue(gauges.lag, gauges.pending)
         parts.metrics.set_waiting(gauges.delayed, gauges.parked, gauges.plugins)

@@ -82,7 +82,7 @@ class Remote:
         self._standing.resize(order.workers)
         self._parts.ledger.stop_wanting(order.workers, SCALED_DOWN)
         self._changed(order, workers=order.workers, before=before)
-        return f"{before} slots before, {order.workers} now"
+        return f"{before} slots before, {order.workers} now{self._standing.size_told}"
 
     def _drain(self, order: Order) -> str:
         if self._standing.phase.is_leaving:

@@ -4,21 +4,31 @@ Changed by the loop and by orders.py, and by nobody else. Pure: it kills and sta
 """
 
 from supervisor.phases import Ask, Phase
+from supervisor.scaling import Bounds
+from supervisor.settings import Settings
 from supervisor.streams.messages import MOST_WORKERS
 from supervisor.verdicts import LEAVING, PAUSED, SCALED_DOWN
 
 
 class Standing:
-    """`size` is the number of slots that are wanted."""
+    """`size` is the number of slots that are wanted; it follows the backlog within `bounds`."""
 
-    def __init__(self, size: int, drain_s: float) -> None:
+    def __init__(self, size: int, drain_s: float, bounds: Bounds | None = None) -> None:
         self.phase = Phase.STARTING
-        self.size = size
+        self.bounds = bounds
+        self.size = bounds.nearest(size) if bounds else size
         self.is_paused = False
         self.paused_because = ""
         self._drain_s = drain_s
         self._drain_until: float | None = None
         self._was_told_to_leave = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Standing":
+        """Return where a supervisor begins."""
+        most = settings.max_workers
+        bounds = Bounds(settings.min_workers or 1, most) if most is not None else None
+        return cls(settings.workers, settings.drain_s, bounds)
 
     @property
     def word(self) -> str:
@@ -26,6 +36,21 @@ class Standing:
         if self.is_paused and self.phase is Phase.RUNNING:
             return "paused"
         return self.phase.name.lower()
+
+    @property
+    def follows(self) -> bool:
+        """Whether the size follows the backlog: one that was set out of bounds is fixed."""
+        return self.bounds is not None and self.bounds.hold(self.size)
+
+    @property
+    def size_told(self) -> str:
+        """What whoever sets the size has to know besides; "" when it just stays."""
+        if self.bounds is None:
+            return ""
+        within = f"{self.bounds.fewest} to {self.bounds.most}"
+        if self.follows:
+            return f", which follows the backlog within {within}"
+        return f", which is out of {within} and stays until a size within comes"
 
     @property
     def taking_size(self) -> int:

@@ -54,6 +54,7 @@ class Metrics:
         self._paused = self._gauge("plugin_paused", "1 while no run may start", "plugin", "state")
         self._reclaimed = self._gauge("reclaimed_runs", "Lapsed runs taken over since the start")
         self._workers = self._gauge("workers", "Workers", "state")
+        self._slots = self._gauge("slots_wanted", "Workers that there shall be")
         self._redis = self._gauge("redis_up", "1 while Redis answers")
         self._outages = self._gauge("redis_outages", "Outages of Redis since the start")
         self._zygotes = self._gauge("zygote_restarts", "Deaths of the zygote since the start")
@@ -153,8 +154,9 @@ class Metrics:
         for plugin, state in plugins.items():
             self._paused.labels(self._known(plugin), state).set(1)
 
-    def set_workers(self, by_state: Mapping[str, int]) -> None:
-        """Show how many workers are in which state."""
+    def set_workers(self, wanted: int, by_state: Mapping[str, int]) -> None:
+        """Show how many workers there shall be, and how many are in which state."""
+        self._slots.set(wanted)
         for state, count in by_state.items():
             self._workers.labels(state).set(count)
 

@@ -45,7 +45,7 @@ def test_a_wait_that_is_unknown_or_negative_spoils_nothing(metrics):
 
 def test_no_sample_is_nan(metrics):
     metrics.set_queue({"plugin:requests": 3}, {"plugin:requests": 1})
-    metrics.set_workers({"idle": 2})
+    metrics.set_workers(2, {"idle": 2})
 
     assert "nan" not in metrics.exposition().decode().lower()
 

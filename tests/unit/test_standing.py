@@ -3,6 +3,8 @@
 import pytest
 
 from supervisor.phases import Ask, Phase
+from supervisor.scaling import Bounds
+from supervisor.settings import Settings
 from supervisor.standing import Standing
 
 
@@ -77,3 +79,29 @@ def test_a_size_stays_within_its_bounds(standing, asked, got):
     standing.resize(asked)
 
     assert standing.size == got
+
+
+def test_without_bounds_the_size_follows_nothing():
+    standing = Standing.of(Settings(workers=3))
+
+    assert (standing.size, standing.follows, standing.size_told) == (3, False, "")
+
+
+def test_a_size_begins_within_its_bounds():
+    assert Standing.of(Settings(workers=3, max_workers=8)).size == 3
+    assert Standing.of(Settings(workers=3, min_workers=4, max_workers=8)).size == 4
+    assert Standing.of(Settings(workers=12, max_workers=8)).size == 8
+
+
+@pytest.mark.parametrize("size", [0, 9])
+def test_a_size_that_is_set_out_of_bounds_stays_until_one_within_comes(size):
+    standing = Standing(3, drain_s=30, bounds=Bounds(1, 8))
+    assert standing.follows
+
+    standing.resize(size)
+    assert (standing.size, standing.follows) == (size, False)
+    assert standing.size_told == ", which is out of 1 to 8 and stays until a size within comes"
+
+    standing.resize(2)
+    assert standing.follows
+    assert standing.size_told == ", which follows the backlog within 1 to 8"
