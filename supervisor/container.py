@@ -59,6 +59,14 @@ def tightest(found: list[Level], share: float) -> Level | None:
     return min(found, key=lambda level: level.room_bytes(share), default=None)
 
 
+def kills_all(root: Path = ROOT) -> bool:
+    """Whether the kernel ends all processes of our cgroup when one has too much (trap O7).
+
+    Containers of Kubernetes from 1.28 on are set so, with version 2.
+    """
+    return any(_number(folder / "memory.oom.group") == 1 for folder in cgroup_folders(root))
+
+
 def cgroup_folders(root: Path = ROOT) -> list[Path]:
     """Return the folders of our memory cgroups, our own first, then those above."""
     return [folder for _, folder in _folders(root)]

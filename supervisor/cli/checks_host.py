@@ -16,10 +16,13 @@ from supervisor.addresses import passwords_in
 from supervisor.cli import health, preflight
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.configuration import unknown_variables
+from supervisor.container import kills_all, levels, tightest
 from supervisor.embedded.offline_model import provider_key_in
 from supervisor.embedded.server import find_programs
+from supervisor.room import Marks, admits
 from supervisor.settings import Settings
 from worker.plugins import discover
+from worker.sizes import text_of
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 
@@ -60,6 +63,7 @@ def of_settings(settings: Settings) -> list[Finding]:
         *_config_file(),
         *_plugins(settings),
         *_storage(settings),
+        *_memory(settings),
         *_port(settings),
         *_server_program(),
     ]
@@ -101,6 +105,21 @@ def _storage(settings: Settings) -> list[Finding]:
         return [good("storage", f"{folder} is {kind}")]
     told = f"{folder} is on {kind or 'a disk'}: CrewAI commits to it after each task"
     return [warning("storage", told, "CREWPOOL_STORAGE_DIR=/dev/shm, or another tmpfs")]
+
+
+def _memory(settings: Settings) -> list[Finding]:
+    level = tightest(levels(), settings.memory_mark)
+    if kills_all() and not settings.memory_hard:
+        told = "One run that is too large would have the kernel kill the whole container"
+        cure = "CREWPOOL_MEMORY_HARD, or memory_hard in each plugin.yaml"
+        return [warning("memory", told, cure)]
+    if level is None:
+        return [good("memory", "nothing bounds it, as far as can be read")]
+    used, most = text_of(level.used_bytes), text_of(level.limit_bytes)
+    if because := admits(level, Marks(settings.memory_mark, settings.memory_stall)):
+        told = f"Runs would begin one at a time ({because}): {used} of {most} are in use"
+        return [warning("memory", told, "a larger container, or a higher CREWPOOL_MEMORY_MARK")]
+    return [good("memory", f"{used} of {most} are in use ({level.where})")]
 
 
 def _port(settings: Settings) -> list[Finding]:

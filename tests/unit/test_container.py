@@ -2,7 +2,7 @@
 
 import pytest
 
-from supervisor.container import MACHINE, Level, levels, tightest
+from supervisor.container import MACHINE, Level, kills_all, levels, tightest
 
 MB = 2**20
 MEMINFO = "MemTotal:       4194304 kB\nMemFree: 1 kB\nMemAvailable:   1048576 kB\n"
@@ -112,6 +112,13 @@ def test_without_a_limit_the_machine_bounds_us(kernel, files):
 
 def test_a_host_that_tells_nothing_bounds_nothing(tmp_path):
     assert levels(tmp_path) == []
+
+
+@pytest.mark.parametrize(("text", "is_so"), [("1\n", True), ("0\n", False), ("", False)])
+def test_whether_the_kernel_kills_all_is_seen(kernel, text, is_so):
+    root = kernel({"proc/self/cgroup": "0::/x\n", **v2("", 1000, 10, **{"oom.group": text})})
+
+    assert kills_all(root) is is_so
 
 
 PRESSURE = "some avg10=50.00 avg60=1.00 avg300=0.00 total=9\nfull avg10={} avg60=2.00 total=1\n"

@@ -96,6 +96,15 @@ FIRES = {
         "31m",
         {"severity": "warning", "plugin": "news"},
     ),
+    "CrewpoolRunsWaitForMemory": (
+        {
+            'crewpool_admission_closed{because="memory",instance="a"}': "1x10 0x10",
+            'crewpool_admission_closed{because="no_room",instance="a"}': "0x10 1x10",
+            'crewpool_admission_closed{because="no_room",instance="b"}': "1x10 0 1x9",
+        },
+        "16m",
+        {"severity": "warning", "instance": "a"},
+    ),
     "CrewpoolRedisAway": (
         {'crewpool_redis_up{instance="a"}': "1 0x5", 'crewpool_redis_up{instance="b"}': "1x6"},
         "3m",
