@@ -109,7 +109,7 @@ class Reloading:
     def _judge(self, zygote: Zygote, word: ZygoteReady) -> None:
         settings, spawner = self._parts.settings, self._parts.pool.spawner
         floor_bytes = fresh_worker_bytes(zygote.pid)
-        catalogue = discover(settings.plugin_dir, floor_bytes)
+        catalogue = discover(settings.plugin_dir, floor_bytes, self._parts.ledger.catalogue)
         too_small = limits_below(settings, floor_bytes)
         if too_small and self._is_first:
             raise SettingsWrong(too_small)
@@ -155,7 +155,9 @@ class Reloading:
     def _show(self, reasons: Mapping[str, str]) -> None:
         """Keep it in sight until a reload succeeds."""
         self._parts.metrics.set_reload_failed(failed=bool(reasons))
-        self._parts.snapshots.reload_failed = dict(reasons)
+        if self._parts.snapshots.reload_failed != reasons:
+            self._parts.snapshots.reload_failed = dict(reasons)
+            self._parts.heartbeat.soon()
 
     def _switch(self, catalogue: Catalogue) -> None:
         for name, reason in catalogue.broken.items():

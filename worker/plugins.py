@@ -25,6 +25,7 @@ from worker.problems import all_that_is_wrong, line_of
 from worker.redact import without_credentials
 from worker.sizes import Size, text_of
 
+READ = ("plugin.yaml", "settings.schema.json", "crew/crew.py")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MOST_PROBLEMS = 5
 
@@ -77,12 +78,15 @@ class Manifest(Policies):
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that was found and checked. `path` is its folder, absolute."""
+    """A plugin that was found and checked. `path` is its folder, absolute; `stamp` changes
+    with the files that were read.
+    """
 
     name: str
     path: Path
     manifest: Manifest
     schema: Mapping[str, Any]
+    stamp: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def crew_file(self) -> Path:
@@ -118,15 +122,22 @@ class Catalogue:
         return self.plugins[name]
 
 
-def discover(folder: Path, floor_bytes: int = 0) -> Catalogue:
-    """Read every plugin of a folder. One that is broken does not hide the others."""
+def discover(folder: Path, floor_bytes: int = 0, before: Catalogue | None = None) -> Catalogue:
+    """Read every plugin of a folder. One that is broken does not hide the others.
+
+    What `before` knows and nobody has touched since is not read again: some milliseconds a
+    plugin, for which a supervisor has no time.
+    """
+    known = before.plugins if before else {}
     found: dict[str, Plugin] = {}
     broken: dict[str, str] = {}
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         if not path.is_dir() or path.name.startswith((".", "__")):
             continue
         try:
-            found[path.name] = load(path, floor_bytes)
+            found[path.name] = _same(known.get(path.name), path, floor_bytes) or load(
+                path, floor_bytes
+            )
         except PluginBroken as error:
             broken[path.name] = error.reason
     return Catalogue(found, broken, folder, floor_bytes)
@@ -137,10 +148,28 @@ def load(path: Path, floor_bytes: int = 0) -> Plugin:
     name = path.name
     if not NAME.fullmatch(name):
         raise PluginBroken(name, f"the folder's name must match {NAME.pattern}")
-    plugin = Plugin(name, path.resolve(), _manifest(path, floor_bytes), _schema(path))
+    # Before the files are read: what changes in between is read again the next time.
+    stamp = _stamp(path)
+    plugin = Plugin(name, path.resolve(), _manifest(path, floor_bytes), _schema(path), stamp)
     if not plugin.crew_file.is_file():
         raise PluginBroken(name, "crew/crew.py is missing")
     return plugin
+
+
+def _same(known: Plugin | None, path: Path, floor_bytes: int) -> Plugin | None:
+    if known is None or not known.stamp or known.stamp != _stamp(path):
+        return None
+    limits = (known.manifest.memory_soft, known.manifest.memory_hard)
+    return None if any(limit and limit < floor_bytes for limit in limits) else known
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return inode, size and time of the files that load() looks at; () where one is missing."""
+    try:
+        found = [(path / name).stat() for name in READ]
+    except OSError:
+        return ()
+    return tuple(part for one in found for part in (one.st_ino, one.st_size, one.st_mtime_ns))
 
 
 def check_settings(plugin: Plugin, settings: Mapping[str, Any]) -> dict[str, Any]:
