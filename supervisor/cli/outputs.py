@@ -62,6 +62,11 @@ def closing_line(result: Mapping[str, Any]) -> str:
         parts.append(f"{length_s:.1f}s")
     if count := tokens_of(facts):
         parts.append(f"{count:,.0f} tokens")
+    receipt = facts.get("receipt")
+    if isinstance(receipt, dict):
+        cpu_s = wording.number(receipt, "cpu_user_s") + wording.number(receipt, "cpu_system_s")
+        parts.append(f"{cpu_s:.1f}s CPU")
+        parts.append(render.size(wording.number(receipt, "max_rss_bytes")))
     if wording.number(facts, "attempt") > 1:
         parts.append(f"attempt {facts['attempt']}")
     return " · ".join([*parts, str(facts.get("worker") or "")]).rstrip(" ·")

@@ -168,8 +168,8 @@ def _facts(record: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _attempts(attempts: Sequence[Attempt]) -> Table:
     table = render.table(
-        *("ATTEMPT", "STARTED", "SECONDS", "CAUSE", "HOST", "SLOT", "ERROR"),
-        right=("ATTEMPT", "SECONDS"),
+        *("ATTEMPT", "STARTED", "SECONDS", "CAUSE", "HOST", "SLOT", "CPU S", "PEAK", "ERROR"),
+        right=("ATTEMPT", "SECONDS", "CPU S", "PEAK"),
         cut=("HOST", "ERROR"),
     )
     for one in attempts:
@@ -180,6 +180,8 @@ def _attempts(attempts: Sequence[Attempt]) -> Table:
             render.clean(one.cause)[:16].replace("\n", " "),
             render.one_line(one.host),
             render.clean(one.slot)[:6].replace("\n", " "),
+            f"{one.cpu_s:.1f}" if one.max_rss_bytes else "",
+            render.size(one.max_rss_bytes) if one.max_rss_bytes else "",
             render.one_line(one.error),
         )
     return table

@@ -27,7 +27,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one start of a run ended, as its supervisor noted it."""
+    """How one start of a run ended, as its supervisor noted it; 0 where it does not say."""
 
     number: int
     cause: str
@@ -36,6 +36,8 @@ class Attempt:
     slot: str
     started_at: float
     ended_at: float
+    cpu_s: float = 0.0
+    max_rss_bytes: float = 0.0
 
 
 async def recorded(queue: Queue, state: str = "", plugin: str = "") -> AsyncIterator[Recorded]:
@@ -114,8 +116,12 @@ def _attempt(number: int, facts: dict[str, Any]) -> Attempt:
     cause, error, host = (str(facts.get(name) or "") for name in ("cause", "error", "host"))
     slot = facts.get("slot")
     started_at, ended_at = (_number(facts.get(name)) for name in ("started_at", "ended_at"))
+    receipt = facts.get("receipt")
+    used = receipt if isinstance(receipt, dict) else {}
     return Attempt(
-        number, cause, error, host, "" if slot is None else f"s{slot}", started_at, ended_at
+        *(number, cause, error, host, "" if slot is None else f"s{slot}", started_at, ended_at),
+        cpu_s=_number(used.get("cpu_user_s")) + _number(used.get("cpu_system_s")),
+        max_rss_bytes=_number(used.get("max_rss_bytes")),
     )
 
 

@@ -60,6 +60,8 @@ def test_a_run_is_listed_and_shown_with_its_attempts_and_its_result(
     assert attempts == [("1", "crash"), ("2", "exception"), ("3", "completed")]
     assert re.search(r"^result +completed$", shown.stdout, re.MULTILINE)
     assert [one["cause"] for one in data["attempts"]] == ["crash", "exception", "completed"]
+    assert re.search(r"^ +3 +20.* s[01] +[\d.]+ +\d+ MB *$", shown.stdout, re.MULTILINE)
+    assert all(one["max_rss_bytes"] > 10**7 for one in data["attempts"])
     assert data["result"]["status"] == "completed"
     assert data["record"]["plugin"] == "flaky"
     assert "sk-not-to-be-seen" not in listed + shown.stdout + json.dumps(data)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.cli import app, render, wording
+from supervisor.cli import app, outputs, render, wording
 from supervisor.cli import request as requests
 from supervisor.cli.demo_runs import DIGEST, OVERRUNS_FILES, all_runs
 from supervisor.streams.keys import Keys
@@ -87,6 +87,20 @@ def test_every_command_has_a_module_and_a_help_line_that_is_not_cut():
 )
 def test_a_record_is_told_in_one_line(facts, line):
     assert wording.line(facts) == line
+
+
+@pytest.mark.parametrize("receipt", [None, "x", {}, {"cpu_user_s": "x", "max_rss_bytes": []}])
+def test_a_receipt_that_is_none_does_not_spoil_the_closing_line(receipt):
+    result = {"status": "completed", "meta": {"duration_s": 1, "receipt": receipt}}
+
+    assert outputs.closing_line(result).startswith("completed · 1.0s")
+
+
+def test_the_closing_line_tells_what_a_run_used():
+    used = {"cpu_user_s": 1.25, "cpu_system_s": 0.5, "max_rss_bytes": 300 << 20}
+    result = {"status": "completed", "meta": {"receipt": used, "worker": "h.s0"}}
+
+    assert outputs.closing_line(result) == "completed · 1.8s CPU · 300 MB · h.s0"
 
 
 def test_nothing_that_steers_a_terminal_is_printed():
