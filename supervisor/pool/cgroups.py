@@ -20,6 +20,7 @@ from pathlib import Path
 from supervisor.pool.handle import Handle
 
 PREFIX = "crewpool-"
+REMOVE_S = 0.2
 MOUNTS = Path("/proc/self/mountinfo")
 OWN = Path("/proc/self/cgroup")
 
@@ -28,10 +29,14 @@ class Cgroups:
     """The groups of one supervisor. Without a folder it has none, and says so by False.
 
     `ring` is called when a worker stands in its group, which may run crews from then on.
+    `janitor_uid` is the user who may kill them all when we are gone, if that is not ours.
     """
 
-    def __init__(self, folder: Path | None, ring: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path | None, ring: Callable[[], None], janitor_uid: int | None = None
+    ) -> None:
         self.folder = folder
+        self._janitor_uid = -1 if janitor_uid is None else janitor_uid
         self._ring = ring
         self._to_remove: set[Path] = set()
         # To move a process waits 10 ms for all CPUs, in the kernel: not the loop's to wait for.
@@ -46,8 +51,8 @@ class Cgroups:
         if self.folder is None or handle.pid is None:
             handle.is_placed = True
             return
-        loop = asyncio.get_running_loop()
-        moved = loop.run_in_executor(self._mover, _move, self._group(handle), handle.pid)
+        loop, group = asyncio.get_running_loop(), self._group(handle)
+        moved = loop.run_in_executor(self._mover, _move, group, handle.pid, self._janitor_uid)
         moved.add_done_callback(lambda move: self._note(handle, move.exception()))
 
     def kill(self, handle: Handle) -> bool:
@@ -67,14 +72,19 @@ class Cgroups:
         if self.folder is not None:
             self.kill(handle)
             self._to_remove.add(self._group(handle))
-            # What was killed this moment still is in there: then with the next one.
-            self._to_remove = {group for group in self._to_remove if not _removed(group)}
+            # What was killed this moment still is in there: then a bit later, or with the next.
+            self._remove_released()
+            if self._to_remove:
+                asyncio.get_running_loop().call_later(REMOVE_S, self._remove_released)
 
     def close(self) -> None:
         """Remove them all, as far as they are empty; what is not goes at the next start."""
         self._mover.shutdown()
         if self.folder is not None:
             remove(self.folder)
+
+    def _remove_released(self) -> None:
+        self._to_remove = {group for group in self._to_remove if not _removed(group)}
 
     def _group(self, handle: Handle) -> Path:
         return (self.folder or Path()) / f"w{handle.order}"
@@ -146,12 +156,13 @@ def _is_ours(folder: Path) -> bool:
     return is_in_there and os.access(procs, os.W_OK) and os.access(folder, os.W_OK)
 
 
-def _move(group: Path, pid: int) -> None:
+def _move(group: Path, pid: int, janitor_uid: int) -> None:
     """Move a process. Raises OSError when that is refused, or the process is gone."""
     for is_last in (False, True):
         # Whoever starts beside us may have removed a group that was empty.
         group.mkdir(parents=True, exist_ok=True)
         try:
+            os.chown(group.parent / "cgroup.kill", janitor_uid, -1)
             (group / "cgroup.procs").write_text(str(pid))
         except FileNotFoundError:
             if is_last:

@@ -1,8 +1,12 @@
 """Where we may make control groups, nothing gets out of a worker's tree at all."""
 
+import asyncio
+import os
+
 import pytest
 
-from supervisor.pool.cgroups import choose_folder, own_folder
+from supervisor.pool.cgroups import Cgroups, choose_folder, own_folder
+from supervisor.pool.handle import Handle
 from tests.support.linux import is_alive, pid_in
 from tests.support.plugins import write_crew
 from tests.support.waiting import wait_until
@@ -148,3 +152,27 @@ def test_the_next_start_removes_empty_groups_and_leaves_others_alone(supervisor)
 
     assert not stale.exists()
     assert groups_of(supervisor) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
+async def test_a_zygote_of_another_user_may_kill_them_all():
+    loop_rang = asyncio.Event()
+    cgroups = Cgroups(choose_folder(), loop_rang.set, janitor_uid=65534)
+    handle = Handle(slot=0, order=1, ordered_at=0.0, generation=1)
+    handle.given_away()
+    worker = await asyncio.create_subprocess_exec("sleep", "60")
+    handle.pid = worker.pid
+    cgroups.expect(handle)
+    cgroups.place(handle)
+    assert not handle.is_placed
+    await asyncio.wait_for(loop_rang.wait(), 5)
+
+    kill = ("sh", "-c", f"echo 1 > {cgroups.folder}/cgroup.kill")
+    killer = await asyncio.create_subprocess_exec(*kill, user=65534)
+
+    assert await killer.wait() == 0
+    assert await asyncio.wait_for(worker.wait(), 5) == -9
+    cgroups.release(handle)
+    cgroups.close()
+    handle.close()
+    assert not cgroups.folder.exists()
