@@ -72,7 +72,10 @@ class Admission:
             begin, because = self._decide(waiting, now)
         self._note(because, now)
         left = [(h.slot, held) for h, held in waiting if h.slot not in begin]
-        self._since = {held.run_id: self._since.get(held.run_id, now) for _, held in left}
+        waits = {h.run_id for h in self._ledger.in_hand.values() if h.stage is Stage.WAITING}
+        self._since = {run_id: at for run_id, at in self._since.items() if run_id in waits}
+        for _, held in left:
+            self._since.setdefault(held.run_id, now)
         # An idle pool sleeps: it is asked when a run comes.
         wants_to_know = left or because or self._is_told or (free and not self._is_idle)
         self._alarm = self._looked_at + LOOK_EVERY_S if wants_to_know else None
@@ -115,7 +118,11 @@ class Admission:
             "limit_bytes": level.limit_bytes if level else 0,
             "closed": self.closed_because,
             "because": self._sentence() if self.closed_because else "",
-            "waiting": list(self._since),
+            "waiting": [
+                held.run_id
+                for held in self._ledger.in_hand.values()
+                if held.stage is Stage.WAITING and held.run_id in self._since
+            ],
         }
 
     @property
