@@ -15,7 +15,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY pyproject.toml constraints.txt ./
 RUN touch README.md LICENSE \
     && python -m venv /opt/crewpool \
-    && /opt/crewpool/bin/pip install --no-cache-dir -c constraints.txt '.[samples]'
+    && /opt/crewpool/bin/pip install --no-cache-dir -c constraints.txt '.[records,samples]'
 COPY README.md LICENSE ./
 COPY supervisor supervisor
 COPY worker worker

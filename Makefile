@@ -51,7 +51,7 @@ setup: ## Make .venv with everything installed; seconds when nothing changed
 	echo "Installing into $(VENV) with $$("$$python" -V); the first time takes some minutes."; \
 	"$$python" -m venv $$clear $(VENV); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e '.[embedded,samples,dev]'; \
+		-c constraints.txt -e '.[embedded,records,samples,dev]'; \
 	$(KEY) > $(STAMP).new; \
 	mv $(STAMP).new $(STAMP)
 

@@ -1,4 +1,4 @@
-"""Addresses of Redis: the forms that REDIS_URL may have, and what of them is secret.
+"""Addresses of Redis and of databases: the forms they may have, and what of them is secret.
 
 Called by the settings and by whoever hands an environment on. Nothing is connected here;
 supervisor/streams makes clients of them.
@@ -10,12 +10,19 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 FORMS = "redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// or, with TLS, rediss+…"
 _SCHEME = re.compile(r"(rediss?(\+sentinel|\+cluster)?|unix)://.")
-_SECRET_OPTIONS = ("password", "sentinel_password", "ssl_password")
+DATABASES = "sqlite:///path, sqlite:////absolute/path or postgresql://user:password@host/name"
+_DATABASE = re.compile(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.")
+_SECRET_OPTIONS = ("password", "sentinel_password", "ssl_password", "sslpassword")
 
 
 def has_known_scheme(url: str) -> bool:
     """Whether the URL begins as one of ours does."""
     return _SCHEME.match(url) is not None
+
+
+def is_database(url: str) -> bool:
+    """Whether the URL begins as one of a database does that holds run records."""
+    return _DATABASE.match(url) is not None
 
 
 def is_encrypted(url: str) -> bool:

@@ -26,7 +26,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from supervisor.addresses import FORMS, has_known_scheme, is_encrypted, with_files
+from supervisor.addresses import (
+    DATABASES,
+    FORMS,
+    has_known_scheme,
+    is_database,
+    is_encrypted,
+    with_files,
+)
 from supervisor.messaging import Messaging, filled_in
 from supervisor.worker_settings import Positive, WorkerSettings
 from worker.policies import Cause, Retries, Retry, refuse_final
@@ -116,6 +123,12 @@ class Settings(WorkerSettings, BaseSettings):
     results_group: str = "go-workers"
     record_ttl_s: int = Field(86_400, ge=60, description="how long run records are kept")
     done_ttl_s: int = Field(604_800, ge=60, description="how long a second result is refused")
+    records_url: SecretStr = Field(
+        SecretStr(""), description="sqlite:///file or postgresql://…; without: no run records"
+    )
+    outbox_key_file: Path | None = Field(
+        None, description="seals credentials that wait in the outbox; default: beside the file"
+    )
     messages_stream: str = Field(
         "", description="how the control streams begin; default: crewpool:messages"
     )
@@ -157,6 +170,13 @@ class Settings(WorkerSettings, BaseSettings):
             # Which part of {{a}b} Redis takes for the hash tag nobody should have to know.
             raise ValueError("may have one pair of braces, with the hash tag for a cluster in it")
         return name
+
+    @field_validator("records_url")
+    @classmethod
+    def _database(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not is_database(url.get_secret_value()):
+            raise ValueError(f"must begin with {DATABASES}")
+        return url
 
     @field_validator("host_name")
     @classmethod

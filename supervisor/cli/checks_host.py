@@ -75,7 +75,8 @@ def _config_file() -> list[Finding]:
         return [good("settings", "all can be used; there is no crewpool.toml")]
     file = tomllib.loads(path.read_text("utf-8"))
     secrets = [file.get("messaging", {}).get("redis_password")]
-    secrets += passwords_in(str(file.get("redis_url", "")))
+    for name in ("redis_url", "records_url"):
+        secrets += passwords_in(str(file.get(name, "")))
     if any(secrets) and path.stat().st_mode & stat.S_IROTH:
         told = f"{path} holds a password, and everybody on this machine may read it"
         return [warning("settings", told, f"chmod o-r {path}")]
