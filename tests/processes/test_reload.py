@@ -235,3 +235,39 @@ def test_a_plugin_that_lies_on_the_zygotes_socket_harms_no_run(start_supervisor,
 
     assert code_of(world, runs[1]) == code_hash(plugins / "honest")
     assert len(supervisor.log_lines("zygote_ready")) == 1
+
+
+def test_a_zygote_that_dies_while_it_imports_new_code_is_a_reload_that_failed(
+    start_supervisor, world, plugins, tmp_path
+):
+    module = tmp_path / "heavy.py"
+    module.write_text("")
+    supervisor = start_supervisor(
+        plugin_dir=plugins, PYTHONPATH=tmp_path, CREWPOOL_PRELOAD="heavy"
+    ).wait_idle()
+    module.write_text("import os; os._exit(9)")
+
+    reload(supervisor)
+    (told,) = wait_until(lambda: supervisor.log_lines("reload_failed"))
+    run = world.publish(plugin="says", settings={"s": 0})
+    wait_until(lambda: world.have_results([run]))
+
+    assert told["reason"] == "it ended with exit 9"
+    assert "plugin" not in told.facts
+    assert world.result(run)["status"] == "completed"
+    assert supervisor.metric("crewpool_reload_failed") == 1
+
+
+def test_a_supervisor_without_workers_reloads_for_those_to_come(start_supervisor, world, plugins):
+    supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1).wait_idle(1)
+    supervisor.signal(signal.SIGTTOU)
+    wait_until(lambda: not supervisor.workers())
+    newer(plugins)
+
+    reload(supervisor)
+    wait_until(lambda: supervisor.log_lines("reloaded", changed="says"))
+    supervisor.signal(signal.SIGTTIN)
+    run = world.publish(plugin="says", settings={"s": 0})
+    wait_until(lambda: world.have_results([run]))
+
+    assert world.output(run)["summary"] == "new"
