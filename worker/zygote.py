@@ -136,13 +136,18 @@ class Zygote:
         if threads := gate.threads():
             self._tell(Refused(order=order.order, reason=gate.sentence("while idle", threads)))
             return
-        pid = self._fork(order, fds)
+        # Made before the fork, so that its pages are not each worker's own.
+        folder = Path(self._config.storage_dir, f"s{order.slot}")
+        executor = Executor(
+            self._catalogue, self._namespaces, self._config.max_output_bytes, Folders(folder)
+        )
+        pid = self._fork(order, fds, executor, folder)
         if pid:
             self._tell(Forked(order=order.order, pid=pid))
         else:
             self._tell(Refused(order=order.order, reason="the system refused a second fork"))
 
-    def _fork(self, order: Spawn, fds: list[int]) -> int:
+    def _fork(self, order: Spawn, fds: list[int], executor: Executor, folder: Path) -> int:
         """Fork twice; return the pid of the grandchild, which the supervisor adopts.
 
         0 when the system has no room for it.
@@ -153,7 +158,8 @@ class Zygote:
             try:
                 parent = os.getpid()
                 if (worker := os.fork()) == 0:
-                    self._become_worker(order, fds, parent)
+                    berth = self._berth(order, fds, parent, folder)
+                    self._become_worker(berth, executor)
                 os.write(write_end, worker.to_bytes(4, "big"))
             finally:
                 os._exit(0)
@@ -163,19 +169,14 @@ class Zygote:
         os.waitpid(intermediate, 0)
         return pid
 
-    def _become_worker(self, order: Spawn, fds: list[int], parent: int) -> NoReturn:
+    def _berth(self, order: Spawn, fds: list[int], parent: int, folder: Path) -> Berth:
+        supervisor, limits = self._config.supervisor_pid, self._config.limits
+        return Berth(order.slot, fds[0], fds[1], supervisor, parent, folder, limits)
+
+    def _become_worker(self, berth: Berth, executor: Executor) -> NoReturn:
         try:
-            storage = Path(self._config.storage_dir) / f"s{order.slot}"
-            supervisor = self._config.supervisor_pid
-            limits = self._config.limits
-            settle(Berth(order.slot, fds[0], fds[1], supervisor, parent, storage, limits))
-            executor = Executor(
-                self._catalogue,
-                self._namespaces,
-                self._config.max_output_bytes,
-                Folders(storage),
-            )
-            serve(order.slot, socket.socket(fileno=fds[0]), executor)
+            settle(berth)
+            serve(berth.slot, socket.socket(fileno=berth.socket_fd), executor)
         except BaseException:  # noqa: BLE001  # nothing may return into the zygote's frames
             sys.excepthook(*sys.exc_info())
         finally:
