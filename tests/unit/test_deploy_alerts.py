@@ -105,6 +105,14 @@ FIRES = {
         "16m",
         {"severity": "warning", "instance": "a"},
     ),
+    "CrewpoolReloadFailed": (
+        {
+            'crewpool_reload_failed{instance="a"}': "0 1x15",
+            'crewpool_reload_failed{instance="b"}': "0 1x5 0x10",
+        },
+        "12m",
+        {"severity": "warning", "instance": "a"},
+    ),
     "CrewpoolRedisAway": (
         {'crewpool_redis_up{instance="a"}': "1 0x5", 'crewpool_redis_up{instance="b"}': "1x6"},
         "3m",
