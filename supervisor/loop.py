@@ -105,6 +105,7 @@ class Supervisor:
             workers=self._standing.size,
             plugins=",".join(parts.ledger.catalogue.plugins) or "none",
             http=f"{self._settings.http_host}:{parts.http.port}",
+            cgroup=parts.pool.spawner.cgroups.folder,
         )
         self._standing.phase = Phase.RUNNING
         parts.wakeups.ring()

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from supervisor import lastmoments
 from supervisor.cli import render
 from supervisor.streams.dead_letters import Letter
 from supervisor.streams.publish import Published
@@ -47,6 +48,8 @@ def table(letters: Sequence[Letter], now: float) -> Table:
 def show(letter: Letter, now: float) -> None:
     """Print all about one: facts, payload, stack."""
     facts = {name: text for name, text in letter.facts.items() if name not in ("stack", "died_at")}
+    if told_of := lastmoments.told(lastmoments.read(facts.get("post_mortem", ""))):
+        facts["post_mortem"] = told_of
     render.facts(
         [
             ("id", letter.id),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from supervisor import lastmoments
 from supervisor.cli import render, wording
 from supervisor.cli.failures import CommandFailed
 from supervisor.cli.options import AsJson, with_queue
@@ -116,6 +117,9 @@ def show(
     if attempts:
         render.answer()
         render.show(_attempts(attempts))
+        for one in attempts:
+            if told_of := lastmoments.told(one.post_mortem):
+                render.answer(f"Attempt {one.number}: {told_of}")
     render.answer()
     _show_result(result)
 

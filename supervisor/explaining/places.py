@@ -5,6 +5,7 @@ from supervisor.explaining.reasons import (
     deadline,
     exhausted,
     handed_back,
+    last_moments,
     letter,
     memory,
     owner,
@@ -146,6 +147,7 @@ def _ended(facts: Facts) -> list[str]:
     cause = record.get("cause", "")
     if state == "failed" and cause:
         said.append(f"The cause is {cause}{exhausted(facts, cause)}.")
+    said += last_moments(facts)
     said += past(facts, is_over=True)
     return said + result(facts) + letter(facts)
 

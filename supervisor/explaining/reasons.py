@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from supervisor import lastmoments
 from supervisor.explaining.facts import NOBODY, Facts, ago, full, number, quoted
 from supervisor.streams.located import Held
 from supervisor.streams.recorded import Attempt
@@ -146,6 +147,13 @@ def past(facts: Facts, *, is_over: bool = False) -> list[str]:
         for one in facts.attempts
         if one.number != last
     ]
+
+
+def last_moments(facts: Facts) -> list[str]:
+    """Say what the last attempt was doing when it was killed, if it was."""
+    last = int(number(facts.run.record, "attempt"))
+    seen = next((one.post_mortem for one in facts.attempts if one.number == last), {})
+    return [sentence] if (sentence := lastmoments.told(seen)) else []
 
 
 def _told_error(attempt: Attempt) -> str:

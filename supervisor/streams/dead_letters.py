@@ -25,7 +25,7 @@ _MOST = 2**64 - 1
 # What a letter says of itself (verdicts.py). All else stood in the entry, or is its payload.
 OURS = (
     *("reason", "class", "attempts", "last_error", "stack", "worker", "code", "receipt"),
-    *("entry_id", "stream", "payload_bytes", "died_at"),
+    *("post_mortem", "entry_id", "stream", "payload_bytes", "died_at"),
 )
 
 

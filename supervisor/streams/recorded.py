@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.streams.inspect import looking
@@ -38,6 +38,7 @@ class Attempt:
     ended_at: float
     cpu_s: float = 0.0
     max_rss_bytes: float = 0.0
+    post_mortem: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def recorded(queue: Queue, state: str = "", plugin: str = "") -> AsyncIterator[Recorded]:
@@ -118,10 +119,12 @@ def _attempt(number: int, facts: dict[str, Any]) -> Attempt:
     started_at, ended_at = (_number(facts.get(name)) for name in ("started_at", "ended_at"))
     receipt = facts.get("receipt")
     used = receipt if isinstance(receipt, dict) else {}
+    seen = facts.get("post_mortem")
     return Attempt(
         *(number, cause, error, host, "" if slot is None else f"s{slot}", started_at, ended_at),
         cpu_s=_number(used.get("cpu_user_s")) + _number(used.get("cpu_system_s")),
         max_rss_bytes=_number(used.get("max_rss_bytes")),
+        post_mortem=seen if isinstance(seen, dict) else {},
     )
 
 
