@@ -43,7 +43,7 @@ class Scene:
     `count` is how many there are.
 
     `peers` are the far ends of the internet sockets among what the threads wait for, by
-    "socket:[inode]".
+    "socket:[inode]"; "" where it is not known.
     """
 
     at: float
@@ -104,7 +104,8 @@ def _peers(pid: int, threads: Sequence[Thread]) -> dict[str, str]:
         for name, fd in zip(thread.on, thread.call.descriptors, strict=True):
             if name.startswith("socket:") and (table := _table_of(pid, fd)):
                 wanted[table][name[len("socket:[") : -1].encode()] = name
-    found: dict[str, str] = {}
+    # One that is not in its table, or too far down, has a far end that we do not know.
+    found = dict.fromkeys((name for names in wanted.values() for name in names.values()), "")
     for table, names in wanted.items():
         with suppress(OSError):
             for line in _read(f"/proc/{pid}/net/{table}", TABLE_BYTES).splitlines()[1:]:

@@ -64,9 +64,11 @@ def stall_of(first: Scene | None, last: Scene | None) -> Stall:
         for thread, wait in zip(first.threads, waits, strict=True)
     )
     kind = Kind.BURNING_CPU if burns or cores >= BUSY_CORES else _kind_of(waits)
-    far = tuple(dict.fromkeys(peers.values()))[:MOST_PEERS] or ("unix socket",)
+    far = tuple(dict.fromkeys(filter(None, peers.values())))[:MOST_PEERS]
     if kind is not Kind.WAITING_ON_SOCKET:
         far = ()
+    elif not peers:
+        far = ("unix socket",)
     return Stall(kind, far, round(cores, 2), first.count)
 
 
