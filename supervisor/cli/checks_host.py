@@ -63,6 +63,7 @@ def of_settings(settings: Settings) -> list[Finding]:
         *_config_file(),
         *_plugins(settings),
         *_storage(settings),
+        *_user(settings),
         *_memory(settings),
         *_port(settings),
         *_server_program(),
@@ -121,6 +122,14 @@ def _memory(settings: Settings) -> list[Finding]:
         told = f"Runs would begin one at a time ({because}): {used} of {most} are in use"
         return [warning("memory", told, "a larger container, or a higher CREWPOOL_MEMORY_MARK")]
     return [good("memory", f"{used} of {most} are in use ({level.where})")]
+
+
+def _user(settings: Settings) -> list[Finding]:
+    if not settings.worker_user:
+        return []
+    if trouble := preflight.worker_user_trouble(settings):
+        return [problem("user", *trouble)]
+    return [good("user", f"workers run as {settings.worker_user}")]
 
 
 def _port(settings: Settings) -> list[Finding]:

@@ -9,7 +9,12 @@ import typer
 from supervisor.cli import checks_host, checks_redis, checks_zygote, failures, render
 from supervisor.cli.findings import Finding, Level, problem
 from supervisor.cli.options import AsJson, with_queue
-from supervisor.cli.preflight import plugin_dir_trouble, redis_url_trouble, storage_trouble
+from supervisor.cli.preflight import (
+    plugin_dir_trouble,
+    redis_url_trouble,
+    storage_trouble,
+    worker_user_trouble,
+)
 from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
 from supervisor.settings import Settings
@@ -72,7 +77,8 @@ def _findings() -> Iterator[Finding]:
         yield problem("redis", *trouble)
     else:
         yield from _of_redis(settings)
-    if not plugin_dir_trouble(settings) and not storage_trouble(settings):
+    in_the_way = (plugin_dir_trouble, storage_trouble, worker_user_trouble)
+    if not any(trouble(settings) for trouble in in_the_way):
         with render.status("starting the zygote: CrewAI and the plugins are imported"):
             found = checks_zygote.of_zygote(settings, os.environ)
         yield from found

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.configuration import variable_of
-from supervisor.errors import SettingsWrong
+from supervisor.errors import SettingsWrong, UserUnknown
+from supervisor.pool.identity import identity_of, missing_capabilities
 from supervisor.settings import Settings
 from supervisor.streams import inspect
 
@@ -29,7 +30,13 @@ class Trouble(NamedTuple):
 
 def check(settings: Settings) -> None:
     """Raise SettingsWrong with every problem that would stop the supervisor."""
-    looks = (redis_url_trouble, plugin_dir_trouble, storage_trouble, port_trouble)
+    looks = (
+        redis_url_trouble,
+        plugin_dir_trouble,
+        storage_trouble,
+        worker_user_trouble,
+        port_trouble,
+    )
     if problems := [str(trouble) for look in looks if (trouble := look(settings))]:
         raise SettingsWrong(problems)
 
@@ -100,6 +107,21 @@ def storage_trouble(settings: Settings) -> Trouble | None:
         return None
     what = "may not be written by this user" if folder.is_dir() else "is no folder"
     return Trouble(f"CREWPOOL_STORAGE_DIR: {folder} {what}", "name a writable one, best on tmpfs")
+
+
+def worker_user_trouble(settings: Settings) -> Trouble | None:
+    """Say why workers could not run as the user that is named for them."""
+    if not settings.worker_user:
+        return None
+    try:
+        identity_of(settings.worker_user)
+    except UserUnknown as error:
+        return Trouble(f"CREWPOOL_WORKER_USER: {error}", "name one that exists, or a number")
+    if missing := missing_capabilities(Path("/proc/self/status").read_text("utf-8")):
+        said = f"the supervisor may not become another user (it lacks {', '.join(missing)})"
+        cure = "start it as root, or leave that out: workers then run as its own user"
+        return Trouble(f"CREWPOOL_WORKER_USER: {said}", cure)
+    return None
 
 
 def port_trouble(settings: Settings) -> Trouble | None:

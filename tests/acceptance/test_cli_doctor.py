@@ -8,6 +8,8 @@ from contextlib import closing
 import psutil
 import pytest
 
+from supervisor.cli import preflight
+from supervisor.configuration import load
 from tests.acceptance.conftest import NOWHERE, permit
 from tests.support.linux import living_below, title_of
 from tests.support.plugins import write_crew
@@ -191,3 +193,23 @@ def test_limits_of_memory_below_the_size_of_a_worker_are_told(crewpool, own_serv
     assert said_of("plugins", found).startswith(told)
     assert said_of("memory", found).startswith("CREWPOOL_MEMORY_HARD: 8.0 MiB is below the ")
     assert set(found.values()) == {f"mend {plugins / 'small'}", "allow more, or leave it out"}
+
+
+def test_a_user_for_workers_that_does_not_exist_is_told_by_doctor_and_refused_by_run(crewpool):
+    examined = crewpool("doctor", "--json", CREWPOOL_WORKER_USER="nobodyknows")
+    refused = crewpool("run", CREWPOOL_WORKER_USER="nobodyknows")
+
+    told = "CREWPOOL_WORKER_USER: There is no user 'nobodyknows' on this machine"
+    assert said_of("user", problems(examined)) == told
+    assert refused.returncode == 2
+    assert told in refused.stderr
+
+
+def test_a_supervisor_that_may_not_become_another_user_says_what_it_lacks(monkeypatch):
+    monkeypatch.setenv("CREWPOOL_WORKER_USER", "65534")
+    monkeypatch.setattr(preflight, "missing_capabilities", lambda _status: ["CAP_SETUID"])
+
+    trouble = preflight.worker_user_trouble(load())
+
+    assert "it lacks CAP_SETUID" in trouble.said
+    assert "start it as root" in trouble.cure
