@@ -4,12 +4,13 @@ Called once, in the forked process, with two descriptors of its own: the socket 
 supervisor and the write end of its log pipe. The order matters and is said at each step.
 """
 
+# What signal wraps: its enums would cost each worker 0.2 MB of copied pages.
+import _signal  # type: ignore[import-not-found]  # no stub has it
 import faulthandler
 import gc
 import os
 import random
 import resource
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -71,14 +72,13 @@ def settle(berth: Berth) -> None:
 
 def reset_signals() -> None:
     """Take away the handlers that plugins and libraries left while they were imported (trap C3)."""
-    # Not valid_signals(), which makes an enum of each: 0.2 MB of copied pages in each worker.
-    for signum in range(1, signal.NSIG):
-        if signal.getsignal(signum) not in (signal.SIG_DFL, None):
-            signal.signal(signum, signal.SIG_DFL)
+    for signum in range(1, _signal.NSIG):
+        if _signal.getsignal(signum) not in (_signal.SIG_DFL, None):
+            _signal.signal(signum, _signal.SIG_DFL)
     # Writing to a peer that is gone, or beyond RLIMIT_FSIZE, is an error to handle, not a death.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def _keep_only(socket_fd: int, log_fd: int) -> None:

@@ -8,6 +8,7 @@ first, and left out where that one ends up with a thread, an error or no end.
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -74,7 +75,7 @@ def _try_in_a_fork() -> int:
 def _kick_off() -> None:
     from crewai import LLM, Agent, Crew, Task  # noqa: PLC0415  # loaded long ago
 
-    with _muted_bus(), _storage_of_its_own():
+    with _muted_bus(), _muted_log(), _storage_of_its_own():
         model: Any = LLM(model="openai/gpt-4o-mini", api_key="none", base_url="http://localhost/v1")
         model._client = _client_without_network()  # noqa: SLF001  # no public way in
         agent = Agent(role="rehearsal", goal="none", backstory="none", llm=model)
@@ -109,6 +110,17 @@ def _muted_bus() -> Iterator[None]:
         yield
     finally:
         bus.emit = emit
+
+
+@contextmanager
+def _muted_log() -> Iterator[None]:
+    """Let no library warn of a model that does not exist."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextmanager

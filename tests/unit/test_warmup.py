@@ -96,7 +96,7 @@ def facts(tmp_path_factory):
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout.splitlines()[-1])
+    return {**json.loads(ended.stdout.splitlines()[-1]), "said": ended.stderr}
 
 
 def test_a_rehearsal_leaves_nothing_behind(facts):
@@ -104,6 +104,11 @@ def test_a_rehearsal_leaves_nothing_behind(facts):
     assert facts["has_same_environment"]
     assert facts["has_same_bus"]
     assert facts["files"] == []
+
+
+def test_only_a_trial_that_failed_is_told(facts):
+    told = [line.split(":")[:2] for line in facts["said"].splitlines()]
+    assert told == [["trial kickoff", " ForkGateClosed"], ["trial kickoff", " ZeroDivisionError"]]
 
 
 def test_a_rehearsal_asks_nobody(facts):
