@@ -1,0 +1,155 @@
+"""Connects to the database of run records: SQLite or PostgreSQL, by its URL.
+
+Called by store.py and schema.py. Every way in which a database is not there becomes one error.
+"""
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+)
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+
+from supervisor.runs.columns import fit_json
+from supervisor.runs.errors import RecordsAway, RecordsMisconfigured
+
+# How long a write waits for another one before SQLite says that it is locked.
+BUSY_S = 10.0
+CONNECT_S = 5
+# A peer that fell silent without a word: a pulled plug, a firewall.
+SILENT_MS = 30_000
+READING = {"crewpool_reading": True}
+
+
+def engine_of(url: str) -> Engine:
+    """Return an engine that connects at its first use. Raises RecordsMisconfigured."""
+    parsed = _parsed(url)
+    try:
+        is_file = parsed.get_backend_name() == "sqlite"
+        engine = _sqlite(parsed) if is_file else _postgresql(parsed)
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise RecordsMisconfigured(url, str(error)) from None
+    _leave_to_parent(engine)
+    return engine
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Whether it is a file of our own, which we also keep up to date."""
+    return engine.dialect.name == "sqlite"
+
+
+def where(engine: Engine) -> str:
+    """Return the address of the database as it may be shown."""
+    bare = engine.url.set(query={})
+    return bare.set(drivername=engine.dialect.name).render_as_string(hide_password=True)
+
+
+@contextmanager
+def answering(engine: Engine) -> Iterator[None]:
+    """Turn every way in which a database is not there, or is busy, into RecordsAway."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PendingRollbackError, PoolExhausted) as error:
+        raise _away(engine, error) from None
+    except DBAPIError as error:
+        # A server that was told to stop says so in many ways.
+        if not error.connection_invalidated:
+            raise
+        raise _away(engine, error) from None
+
+
+def _away(engine: Engine, error: Exception) -> RecordsAway:
+    cause = str(getattr(error, "orig", None) or error).strip()
+    password = engine.url.password
+    if password:
+        cause = cause.replace(str(password), "***")
+    return RecordsAway(where(engine), " ".join(cause.split())[:300])
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise RecordsMisconfigured(url, "it cannot be read as a URL") from None
+    kind = parsed.drivername.partition("+")[0]
+    if kind in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if kind != "sqlite":
+        raise RecordsMisconfigured(url, "it must begin with sqlite:/// or postgresql://")
+    if not parsed.database or parsed.database == ":memory:":
+        raise RecordsMisconfigured(url, "records in memory would end with the process: name a file")
+    return parsed.set(drivername="sqlite+pysqlite")
+
+
+def _sqlite(url: URL) -> Engine:
+    path = Path(str(url.database)).absolute()
+    engine = create_engine(
+        url.set(database=str(path)), json_serializer=fit_json, connect_args={"timeout": BUSY_S}
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _make(*_: Any) -> None:
+        # What users asked for stands in it: nobody else's business.
+        if not path.exists():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            except OSError as error:
+                raise RecordsAway(where(engine), str(error)) from None
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        # We say ourselves where transactions begin.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            # A run that was accepted is not lost with the power either.
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A transaction that reads first and writes then fails at once when somebody else
+        # writes in between, without waiting: so one that will write says so at its beginning.
+        is_reading = connection.get_execution_options().get("crewpool_reading")
+        connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    return create_engine(
+        url,
+        json_serializer=fit_json,
+        # After a restart of the server no call fails for a connection of before.
+        pool_pre_ping=True,
+        pool_timeout=30,
+        connect_args={
+            "connect_timeout": CONNECT_S,
+            "tcp_user_timeout": SILENT_MS,
+            "application_name": "crewpool",
+        },
+    )
+
+
+def _leave_to_parent(engine: Engine) -> None:
+    """In a process that was forked (gunicorn with preload, say), use none of its connections."""
+    held = weakref.ref(engine)
+
+    def forget() -> None:
+        if (engine := held()) is not None:
+            engine.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)

@@ -1,0 +1,120 @@
+"""The tables: the record of each run, with the outbox in it, and leases between processes.
+
+Read and written by store.py only; others get a PluginRun as it stood when it was read.
+Whoever changes a table writes a migration beside it, see migrations/.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, MetaData, String, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from supervisor.runs.columns import CleanText, Document, UserId, UtcTime
+
+PENDING, PROCESSING, COMPLETED, FAILED = "pending", "processing", "completed", "failed"
+STATUSES = (PENDING, PROCESSING, COMPLETED, FAILED)
+OPEN = (PENDING, PROCESSING)
+# SQLite counts by itself only where the key is exactly an INTEGER.
+_COUNTED = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """The tables of crewpool. Names of constraints are told, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class PluginRun(Base):
+    """One run of a plugin for a user, from the moment it was asked for to its end.
+
+    `status` goes forward only: pending, processing, then completed or failed. `input` are the
+    settings with the credentials masked, `output` is what the crew made, `receipt` what it used.
+
+    The outbox is those runs that have a `payload`: what is to be published, sealed where it
+    holds credentials, and gone with the publication. `digest` says what is asked for, without
+    the id; `unique_key` is the same while no other run may ask for it, until `unique_until`.
+    """
+
+    __tablename__ = "plugin_runs"
+
+    id: Mapped[int] = mapped_column(_COUNTED, primary_key=True, autoincrement=True)
+    plugin_run_id: Mapped[str] = mapped_column(CleanText, unique=True)
+    user_id: Mapped[int] = mapped_column(UserId)
+    plugin_name: Mapped[str] = mapped_column(CleanText)
+    status: Mapped[str] = mapped_column(String(16), default=PENDING)
+    priority: Mapped[str] = mapped_column(String(16), default="normal")
+    input: Mapped[Any] = mapped_column(Document)
+    output: Mapped[Any] = mapped_column(Document, nullable=True)
+    error_message: Mapped[str] = mapped_column(CleanText, default="")
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    receipt: Mapped[Any] = mapped_column(Document, nullable=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    due_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    published_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    digest: Mapped[str] = mapped_column(String(40))
+    unique_key: Mapped[str | None] = mapped_column(String(40), unique=True)
+    unique_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    payload: Mapped[str | None] = mapped_column(CleanText)
+    publish_failures: Mapped[int] = mapped_column(Integer, default=0)
+    last_publish_error: Mapped[str] = mapped_column(CleanText, default="")
+
+    __table_args__ = (
+        CheckConstraint(f"status IN {STATUSES}", name="status"),
+        Index("ix_plugin_runs_status", "status", "id"),
+        Index("ix_plugin_runs_user_id", "user_id", "id"),
+        Index("ix_plugin_runs_plugin_name", "plugin_name", "id"),
+        Index(
+            "ix_plugin_runs_outbox",
+            "id",
+            postgresql_where=text("payload IS NOT NULL"),
+            sqlite_where=text("payload IS NOT NULL"),
+        ),
+    )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.status in (COMPLETED, FAILED)
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it took from its first start to its end; None while that is not known."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return max(0.0, (self.completed_at - self.started_at).total_seconds())
+
+    def as_data(self) -> dict[str, Any]:
+        """Return all that may be shown, fit for JSON. What is sealed is not in it."""
+        names = (
+            *("plugin_run_id", "user_id", "plugin_name", "status", "priority", "input", "output"),
+            *("error_message", "attempts", "receipt", "created_at", "due_at", "published_at"),
+            *("started_at", "completed_at", "duration_s", "publish_failures", "last_publish_error"),
+        )
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }
+
+    def __repr__(self) -> str:
+        return f"PluginRun({self.plugin_run_id!r}, {self.plugin_name!r}, {self.status!r})"
+
+
+class Lease(Base):
+    """Who does what only one of several processes shall do at a time, and until when."""
+
+    __tablename__ = "crewpool_leases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    until: Mapped[datetime] = mapped_column(UtcTime)

@@ -1,0 +1,275 @@
+"""The records of runs: what is written when, and what never changes back.
+
+Called by dispatcher, relay, result consumer, gateway and commands, from any thread; asyncio
+code uses asyncio.to_thread. Every method is safe to repeat after RecordsAway, which says that
+nobody knows whether it took effect. A status goes forward only, whoever comes late.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from sqlalchemy import Select, and_, case, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from supervisor.runs.answers import (
+    ADDED,
+    APPLIED,
+    DUPLICATE,
+    KNOWN,
+    UNIQUE,
+    UNKNOWN,
+    Added,
+    Arrival,
+    Page,
+    RunFilter,
+)
+from supervisor.runs.database import Database, changed
+from supervisor.runs.endings import values_of
+from supervisor.runs.errors import CursorInvalid, RunIdTaken
+from supervisor.runs.leases import Leases
+from supervisor.runs.models import FAILED, OPEN, PROCESSING, PluginRun
+from supervisor.runs.outbox import NewRun
+from supervisor.streams.wire import Result
+
+MOST_LISTED = 1000
+LONGEST_ERROR = 2000
+_CURSOR = re.compile(r"[1-9][0-9]{0,17}")
+# A run that was given up before it was published may have been published all the same, by a
+# process that died in between. What its result says is the truth.
+_TAKES_A_RESULT = or_(
+    PluginRun.status.in_(OPEN), and_(PluginRun.status == FAILED, PluginRun.published_at.is_(None))
+)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class RunStore:
+    """The records in one database. A context manager.
+
+    Raises RecordsMisconfigured when it is made; its methods raise RecordsAway and
+    RecordsOutdated. Nothing is connected before the first of them is called.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], datetime] = _now) -> None:
+        self.database = Database(url)
+        self.leases = Leases(self.database, clock)
+        self._clock = clock
+
+    @property
+    def where(self) -> str:
+        """The address of the database as it may be shown."""
+        return self.database.where
+
+    # ---- a run is asked for
+
+    def add(self, new: NewRun) -> Added:
+        """Record a run that is asked for. Raises RunIdTaken."""
+        try:
+            with self.database.writing() as session:
+                if found := self._already(session, new):
+                    return found
+                run = PluginRun(**new.values(self._clock()))
+                session.add(run)
+                session.flush()
+                return Added(ADDED, run)
+        except IntegrityError:
+            # Somebody else added the same at the same time, and is there to be found now.
+            with self.database.writing() as session:
+                if found := self._already(session, new):
+                    return found
+            raise
+
+    def _already(self, session: Session, new: NewRun) -> Added | None:
+        known = session.scalar(_of(new.run_id))
+        if known is not None:
+            if known.digest != new.digest:
+                raise RunIdTaken(new.run_id)
+            return Added(KNOWN, known)
+        if new.unique_for_s is None:
+            return None
+        holder = session.scalar(select(PluginRun).where(PluginRun.unique_key == new.digest))
+        if holder is None:
+            return None
+        if holder.unique_until is not None and holder.unique_until > self._clock():
+            return Added(UNIQUE, holder)
+        holder.unique_key = None
+        session.flush()
+        return None
+
+    # ---- the outbox
+
+    def unpublished(self, limit: int, grace_s: float = 0.0) -> Sequence[PluginRun]:
+        """Return runs that wait in the outbox, in order.
+
+        Those younger than `grace_s` whose publication never failed are left to the
+        dispatcher that recorded them, which is publishing them now.
+        """
+        oldest = self._clock() - timedelta(seconds=grace_s)
+        query = select(PluginRun).where(
+            PluginRun.payload.is_not(None),
+            or_(PluginRun.publish_failures > 0, PluginRun.created_at <= oldest),
+        )
+        with self.database.reading() as session:
+            return session.scalars(query.order_by(PluginRun.id).limit(limit)).all()
+
+    def has_backlog(self) -> bool:
+        """Whether a run waits in the outbox that could not be published: others go behind it."""
+        query = select(PluginRun.id).where(
+            PluginRun.payload.is_not(None), PluginRun.publish_failures > 0
+        )
+        with self.database.reading() as session:
+            return session.scalar(query.limit(1)) is not None
+
+    def mark_published(self, run_id: str, at: datetime | None = None) -> bool:
+        """Note that a run stands in Redis, and empty its place in the outbox.
+
+        False when that was noted before, or nobody knows the run.
+        """
+        return self.database.change(
+            update(PluginRun)
+            .where(PluginRun.plugin_run_id == run_id, PluginRun.payload.is_not(None))
+            .values(payload=None, published_at=at or self._clock(), last_publish_error="")
+        )
+
+    def note_failure(self, run_id: str, error: str) -> bool:
+        """Note that a run could not be published now. It stays in the outbox."""
+        return self.database.change(
+            update(PluginRun)
+            .where(PluginRun.plugin_run_id == run_id, PluginRun.payload.is_not(None))
+            .values(
+                publish_failures=PluginRun.publish_failures + 1,
+                last_publish_error=error[:LONGEST_ERROR],
+            )
+        )
+
+    def fail(self, run_id: str, error: str) -> bool:
+        """Give a run up that cannot be published. False when it has ended, or is not known."""
+        return self.database.change(
+            update(PluginRun)
+            .where(PluginRun.plugin_run_id == run_id, PluginRun.status.in_(OPEN))
+            .values(
+                status=FAILED,
+                error_message=error[:LONGEST_ERROR],
+                completed_at=self._clock(),
+                payload=None,
+                unique_key=None,
+            )
+        )
+
+    # ---- how it goes on
+
+    def mark_processing(self, run_id: str, started_at: datetime, attempt: int = 1) -> bool:
+        """Note that a run was started. False when it has ended, or is not known.
+
+        `started_at` of the first start counts, and the highest number of an attempt.
+        """
+        return self.database.change(
+            update(PluginRun)
+            .where(PluginRun.plugin_run_id == run_id, PluginRun.status.in_(OPEN))
+            .values(
+                status=PROCESSING,
+                started_at=func.coalesce(PluginRun.started_at, started_at),
+                attempts=case((PluginRun.attempts < attempt, attempt), else_=PluginRun.attempts),
+                **self._evidently_published(),
+            )
+        )
+
+    def apply_result(self, result: Result, at: datetime | None = None) -> str:
+        """Take in a result; return what it was: applied, duplicate or unknown."""
+        return self.apply_results([Arrival(result, at)])[0]
+
+    def apply_results(self, arrivals: Sequence[Arrival]) -> list[str]:
+        """Take in several results in one transaction: all or none, where the database fails."""
+        told = [UNKNOWN] * len(arrivals)
+        # In one order everywhere, so that two consumers never wait for each other.
+        order = sorted(range(len(arrivals)), key=lambda n: arrivals[n].result.run_id)
+        with self.database.writing() as session:
+            for number in order:
+                told[number] = self._apply(session, arrivals[number])
+        return told
+
+    def _apply(self, session: Session, arrival: Arrival) -> str:
+        run_id, at = arrival.result.run_id, arrival.at or self._clock()
+        ending = (
+            update(PluginRun)
+            .where(PluginRun.plugin_run_id == run_id, _TAKES_A_RESULT)
+            .values(**values_of(arrival.result, at), **self._evidently_published())
+        )
+        if changed(session, ending):
+            return APPLIED
+        known = session.scalar(select(PluginRun.id).where(PluginRun.plugin_run_id == run_id))
+        return UNKNOWN if known is None else DUPLICATE
+
+    def _evidently_published(self) -> dict[str, object]:
+        """Return what follows where somebody works on a run, or has: it left the outbox."""
+        at = func.coalesce(PluginRun.published_at, self._clock())
+        return {"payload": None, "published_at": at, "last_publish_error": ""}
+
+    # ---- looking
+
+    def get(self, run_id: str) -> PluginRun | None:
+        """Return the record of a run, None when there is none."""
+        with self.database.reading() as session:
+            return session.scalar(_of(run_id))
+
+    def list(
+        self, which: RunFilter | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """Return a page of runs, the newest first. Raises CursorInvalid."""
+        if cursor is not None and not _CURSOR.fullmatch(cursor):
+            raise CursorInvalid(cursor)
+        limit = min(max(1, limit), MOST_LISTED)
+        query = _narrowed(select(PluginRun), which or RunFilter())
+        if cursor is not None:
+            query = query.where(PluginRun.id < int(cursor))
+        with self.database.reading() as session:
+            runs = session.scalars(query.order_by(PluginRun.id.desc()).limit(limit + 1)).all()
+        more = len(runs) > limit
+        return Page(runs[:limit], str(runs[limit - 1].id) if more else None)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many runs have each status, and under `outbox` how many wait there."""
+        with self.database.reading() as session:
+            by_status = select(PluginRun.status, func.count()).group_by(PluginRun.status)
+            waiting = select(func.count()).where(PluginRun.payload.is_not(None))
+            found = {status: count for status, count in session.execute(by_status)}  # noqa: C416  # mypy
+            return {**found, "outbox": session.scalar(waiting) or 0}
+
+    # ---- the database
+
+    def upgrade(self) -> tuple[str, str]:
+        """Bring the tables to our version; return what it was and what it is."""
+        return self.database.upgrade()
+
+    def close(self) -> None:
+        """Close the connections. A later call opens them again."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _of(run_id: str) -> Select[PluginRun]:
+    return select(PluginRun).where(PluginRun.plugin_run_id == run_id)
+
+
+def _narrowed(query: Select[PluginRun], which: RunFilter) -> Select[PluginRun]:
+    if which.statuses:
+        query = query.where(PluginRun.status.in_(which.statuses))
+    if which.plugin:
+        query = query.where(PluginRun.plugin_name == which.plugin)
+    if which.user_id is not None:
+        query = query.where(PluginRun.user_id == which.user_id)
+    if which.since is not None:
+        query = query.where(PluginRun.created_at >= which.since)
+    if which.until is not None:
+        query = query.where(PluginRun.created_at < which.until)
+    return query
