@@ -22,7 +22,10 @@ MEMORY_HARD = "memory_hard"
 # and not so often that looking becomes work, nor so rarely that children go unseen.
 FASTEST_BYTES_S = 2**30
 SHORTEST_S, LONGEST_S = 0.05, 0.25
-CHILDREN_S = 0.25  # how old what we know of children may be
+TOGETHER_S = LONGEST_S / 2
+# How old what we know of children may be; older where a look at all processes is dear.
+CHILDREN_S = 0.2
+SELDOM_ALL = 100
 # How long an exact look may hold up the loop, of our CPU; and how seldom it must be then.
 EXACT_S = 0.02
 SELDOM = 10
@@ -59,7 +62,7 @@ class Overuse:
         self._limits_of = limits_of
         self._looks: dict[int, _Look] = {}
         self._families: Mapping[int, list[int]] = {}
-        self._families_at = float("-inf")
+        self._families_until = float("-inf")
 
     def begin(self, handle: Handle, now: float) -> None:
         """Take note of a run that has just been assigned."""
@@ -81,8 +84,11 @@ class Overuse:
             for order, look in self._looks.items()
             if order in busy and busy[order].run is look.run
         }
-        due = [order for order, look in self._looks.items() if now >= look.due_at]
-        if due and now >= self._families_at + CHILDREN_S:
+        if not any(now >= look.due_at for look in self._looks.values()):
+            return []
+        # Those that are due soon come along: else each run would wake us by itself.
+        due = [order for order, look in self._looks.items() if now + TOGETHER_S >= look.due_at]
+        if now >= self._families_until:
             self._find_children(now)
         return [busy[order] for order in due if self._has_too_much(busy[order], now)]
 
@@ -107,7 +113,10 @@ class Overuse:
         return True
 
     def _find_children(self, now: float) -> None:
-        self._families, self._families_at = _families(processes()), now
+        began = time.thread_time()
+        self._families = _families(processes())
+        spent_s = time.thread_time() - began
+        self._families_until = now + max(CHILDREN_S, spent_s * SELDOM_ALL)
 
 
 def _families(places: Mapping[int, Place]) -> dict[int, list[int]]:
