@@ -80,6 +80,11 @@ class Keys:
         )
 
     @property
+    def dead_results(self) -> str:
+        """The stream of entries among the results that are none."""
+        return f"{self.results}:dlq"
+
+    @property
     def resumed(self) -> str:
         """The stream through which parked runs go on. Whatever is added is read in one step."""
         return f"{self.prefix}:resumed"

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from supervisor.streams.go_json import text_of
 from worker.plugins import NAME
@@ -137,7 +137,7 @@ def _request_of(body: Any, hint: str) -> Request | Rejected:
     if not isinstance(body, dict):
         return Rejected("invalid_request", "The payload must be a JSON object", hint)
     run_id = body.get("plugin_run_id")
-    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+    if not is_run_id(run_id):
         told = f"plugin_run_id must be a string of 1 to {LONGEST_RUN_ID} printable characters"
         return Rejected("invalid_request", told, hint)
     name = body.get("plugin_name")
@@ -164,6 +164,11 @@ def _problem_of(name: Any, user_id: Any, settings: Any) -> str:
     if not isinstance(settings, dict | None):
         return "settings must be an object or null"
     return ""
+
+
+def is_run_id(value: Any) -> TypeGuard[str]:
+    """Whether this is the id of a run: 1 to 128 printable characters."""
+    return isinstance(value, str) and _RUN_ID.fullmatch(value) is not None
 
 
 def run_id_in(text: str) -> str:

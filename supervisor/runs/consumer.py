@@ -1,0 +1,266 @@
+"""Takes results in for an application: into the records, or to a handler of its own.
+
+A member of the results' group; several share the load. A result is acknowledged when its
+effect is kept and not before, and its handler may see one again: after a crash, or an error.
+While nothing can be handled nothing new is read. It never takes the application down: what
+goes wrong is logged, and tried again.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from redis.exceptions import RedisError
+
+from supervisor.errors import RedisAway
+from supervisor.log import Log
+from supervisor.runs.answers import UNKNOWN, Arrival
+from supervisor.runs.progress import ProgressStore, follow_progress
+from supervisor.settings import Settings
+from supervisor.streams.keys import Keys
+from supervisor.streams.results import GONE, ResultEntry, ResultStream, ids_of
+
+CLAIM_IDLE_S = 60.0
+CLAIM_EVERY_S = 15.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+NO_RECORD = "unknown_run"
+
+# Takes several results; returns those (by place) that it knows nothing of. Whatever it raises
+# means: none of them was taken in, ask again.
+Handler = Callable[[Sequence[Arrival]], Sequence[int]]
+
+
+class ResultStore(ProgressStore, Protocol):
+    """What a consumer needs of the records; supervisor/runs/store.py has it."""
+
+    def apply_results(self, arrivals: Sequence[Arrival]) -> list[str]:
+        """Take in results; return for each whether it was applied, duplicate or unknown."""
+
+
+@dataclass
+class Counts:
+    """What a consumer has done since its start."""
+
+    handled: int = 0
+    unknown: int = 0
+    buried: int = 0
+    errors: int = 0
+
+
+@dataclass
+class Pauses:
+    """How long to leave alone what could not be handled: 0.5 s, doubled up to 30 s."""
+
+    failures: int = 0
+    until: float = field(default=0.0)
+
+    def failed(self, now: float) -> None:
+        """Note one more failure in a row."""
+        self.until = now + min(FIRST_PAUSE_S * 2.0 ** min(self.failures, 10), LONGEST_PAUSE_S)
+        self.failures += 1
+
+    def worked(self) -> None:
+        """Forget the failures."""
+        self.failures, self.until = 0, 0.0
+
+
+class ResultConsumer:
+    """One consumer. `handler` is called in a thread, with up to ten results at a time."""
+
+    def __init__(
+        self,
+        url: str | None,
+        handler: Handler,
+        settings: Settings | None = None,
+        log: Log | None = None,
+    ) -> None:
+        settings = settings or Settings()
+        self.counts = Counts()
+        self.stream = ResultStream(
+            url or settings.redis_address, Keys.of(settings), consumer_name()
+        )
+        self._handler = handler
+        self._log = log or Log("crewpool.results")
+        self._pauses = Pauses()
+        self._owed_at: float | None = 0.0
+        self._claim_at = 0.0
+        self._is_away = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take results in until told to stop; what is in hand then is finished."""
+        try:
+            while not stop.is_set():
+                try:
+                    await self._round(stop)
+                    self._is_away = False
+                except (RedisAway, RedisError) as error:
+                    self._note_trouble(error)
+                    await _sleep(stop, FIRST_PAUSE_S)
+        finally:
+            with suppress(RedisAway, RedisError):
+                await self._take_owed()  # what a read brought that was given up
+                await self.stream.leave()
+            await self.stream.close()
+
+    async def _round(self, stop: asyncio.Event) -> None:
+        now = time.monotonic()
+        if self._owed_at is not None and now >= self._owed_at:
+            await self._take_owed()
+        if now >= self._claim_at:
+            self._claim_at = now + CLAIM_EVERY_S
+            await self._work(await self.stream.claim(CLAIM_IDLE_S))
+        if (pause_s := self._pauses.until - time.monotonic()) > 0:
+            # Nothing can be handled: what is read now would only wait here.
+            await _sleep(stop, pause_s)
+            return
+        due = [at for at in (self._owed_at, self._claim_at) if at is not None]
+        wait_s = max(0.05, min(due) - time.monotonic())
+        fresh = await _unless(stop, self.stream.fresh(wait_s))
+        await self._work(fresh or [])
+
+    async def _take_owed(self) -> None:
+        """Handle what this consumer has read and not let go of, page by page."""
+        self._owed_at = None
+        after = "-"
+        while page := await self.stream.pending(after):
+            await self._work(page)
+            if self._pauses.until > time.monotonic():
+                break
+            after = page[-1].id
+
+    async def _work(self, entries: Sequence[ResultEntry]) -> None:
+        """Handle some results; what cannot be handled stays pending, and its turn comes again."""
+        for entry in entries:
+            if entry.result is None:
+                await self._set_aside(entry)
+        rest = [entry for entry in entries if entry.result is not None]
+        if not rest or await self._handle(rest, is_last_try=len(rest) == 1):
+            return
+        # One of them may be at fault: each by itself.
+        worked = len(rest) > 1 and any([await self._handle([e], is_last_try=True) for e in rest])
+        now = time.monotonic()
+        if worked:
+            self._pauses.worked()
+        else:
+            self._pauses.failed(now)
+        self._owed_at = max(self._pauses.until, now + FIRST_PAUSE_S)
+
+    async def _handle(self, entries: list[ResultEntry], *, is_last_try: bool) -> bool:
+        arrivals = [Arrival(e.result, _written_at(e.id)) for e in entries if e.result is not None]
+        try:
+            unknown = set(await asyncio.to_thread(self._handler, arrivals))
+        except Exception as error:  # noqa: BLE001  # a handler is the application's code
+            self.counts.errors += 1
+            if is_last_try:
+                run = entries[0].result.run_id if entries[0].result else None
+                told = f"{type(error).__name__}: {error}"
+                self._log.error("result_not_handled", run=run, entry=entries[0].id, error=told)
+            return False
+        for number, entry in enumerate(entries):
+            if number in unknown:
+                self.counts.unknown += 1
+                await self._keep(entry, NO_RECORD)
+        await self.stream.acknowledge(ids_of(entries))
+        self.counts.handled += len(entries) - len(unknown)
+        self._pauses.worked()
+        return True
+
+    async def _set_aside(self, entry: ResultEntry) -> None:
+        if entry.problem == GONE:
+            self._log.error("result_lost", entry=entry.id, hint="MAXLEN by a producer?")
+            await self.stream.acknowledge([entry.id])
+            return
+        self.counts.buried += 1
+        await self._keep(entry, entry.problem)
+
+    async def _keep(self, entry: ResultEntry, problem: str) -> None:
+        run = entry.result.run_id if entry.result else None
+        self._log.warning("result_set_aside", run=run, entry=entry.id, reason=problem)
+        await self.stream.bury(ResultEntry(entry.id, None, problem, entry.payload))
+
+    def _note_trouble(self, error: Exception) -> None:
+        if not self._is_away:
+            self._is_away = True
+            self._log.warning("results_not_readable", error=str(error)[:300])
+
+
+def start_result_consumer(
+    url: str | None, store: ResultStore, settings: Settings | None = None
+) -> Callable[[], None]:
+    """Take results into the records, in a thread of its own; return how to stop it.
+
+    The status `processing` is set from the progress of runs. Stopping waits for what is in
+    hand, and closes the connections.
+    """
+
+    def handle(arrivals: Sequence[Arrival]) -> list[int]:
+        told = store.apply_results(arrivals)
+        return [number for number, what in enumerate(told) if what == UNKNOWN]
+
+    async def consume(stop: asyncio.Event) -> None:
+        consumer = ResultConsumer(url, handle, settings)
+        await asyncio.gather(
+            consumer.run(stop), follow_progress(consumer.stream.states, store, stop)
+        )
+
+    return run_aside(consume, "crewpool-results")
+
+
+def run_aside(
+    task: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str
+) -> Callable[[], None]:
+    """Run a task in a thread with a loop of its own; return how to stop it, and wait for that."""
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(task(stop))
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+
+    def end() -> None:
+        with suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+    return end
+
+
+def consumer_name() -> str:
+    """Return a name for a consumer that nobody else has."""
+    return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def _written_at(entry_id: str) -> datetime:
+    return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
+
+
+async def _sleep(stop: asyncio.Event, length_s: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(length_s):
+            await stop.wait()
+
+
+async def _unless(
+    stop: asyncio.Event, reading: Coroutine[Any, Any, list[ResultEntry]]
+) -> list[ResultEntry] | None:
+    """Read until told to stop. What a read that is given up brings stays pending under our name."""
+    task, stopped = asyncio.ensure_future(reading), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not task.done():
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return None
+    return task.result()

@@ -1,0 +1,68 @@
+"""Sets records to `processing` when a supervisor says that their runs have begun.
+
+The records in Redis say it; for eyes, so that a run may come from pending straight to its end.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from redis.exceptions import RedisError
+
+from supervisor.errors import RedisAway
+from supervisor.runs.answers import Page, RunFilter
+from worker.errors import CrewpoolError
+
+LOOK_EVERY_S = 1.0
+MOST = 200
+
+States = Callable[[Sequence[str]], Awaitable[dict[str, dict[str, str]]]]
+
+
+class ProgressStore(Protocol):
+    """What is needed of the records."""
+
+    def list(
+        self, which: RunFilter | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """Return a page of runs."""
+
+    def mark_processing(self, run_id: str, started_at: datetime, attempt: int = 1) -> bool:
+        """Note that a run was started."""
+
+
+async def follow_progress(states: States, store: ProgressStore, stop: asyncio.Event) -> None:
+    """Look every second at the runs that have not begun, until told to stop."""
+    while not stop.is_set():
+        # Whatever is away is told by the consumer.
+        with suppress(RedisAway, RedisError, CrewpoolError):
+            await look(states, store)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await stop.wait()
+
+
+async def look(states: States, store: ProgressStore) -> int:
+    """Set what has begun since the last look; return how many."""
+    page = await asyncio.to_thread(store.list, RunFilter(statuses=("pending",)), MOST)
+    waiting = [run.plugin_run_id for run in page.runs]
+    if not waiting:
+        return 0
+    begun = 0
+    for run_id, facts in (await states(waiting)).items():
+        if (start := _start_of(facts)) is not None:
+            begun += await asyncio.to_thread(store.mark_processing, run_id, *start)
+    return begun
+
+
+def _start_of(facts: dict[str, Any]) -> tuple[datetime, int] | None:
+    """Return when a run was started and how often, None where its record says neither."""
+    if facts.get("state") != "running":
+        return None
+    try:
+        at = datetime.fromtimestamp(float(facts["started_at"]), UTC)
+        return at, max(1, int(facts.get("attempt", "1")))
+    except (KeyError, ValueError, OverflowError, OSError):
+        return None
