@@ -12,13 +12,14 @@ idle workers.
 import argparse
 import os
 import re
+import signal
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from stage import Stage, report
+from stage import Lost, Stage, report, wait_until
 from tables import header, row
 
 from supervisor.embedded.offline_model import OfflineModel
@@ -55,12 +56,26 @@ def rows_of(name: str, seen: dict[str, list[float]]) -> list[str]:
     return [*rows, row(f"{name}: whole tree", [sum(map(sum, seen.values()))])]
 
 
-def idle_memory(workers: int, model: OfflineModel) -> dict[str, list[float]]:
-    """Return the PSS by kind of so many workers that have done nothing yet."""
+def idle_memory(asked: argparse.Namespace, model: OfflineModel) -> Iterator[str]:
+    """Return the rows of workers that have done nothing yet, and of each further one.
+
+    The further ones come to the same supervisor: pages of libraries are shared with whatever
+    else runs on the machine, so that two supervisors cannot be compared to the MB.
+    """
     with Stage() as stage:
-        start(stage, workers, model)
+        start(stage, asked.workers, model)
         time.sleep(SETTLE_S)
-        return by_kind(stage)
+        few = by_kind(stage)
+        yield from rows_of(f"{asked.workers} idle", few)
+        if asked.more:
+            for _ in range(asked.more - asked.workers):
+                stage.ask(signal.SIGTTIN)
+            wait_until(lambda: stage.workers_known() == asked.more, what="the workers came")
+            time.sleep(SETTLE_S)
+            many = by_kind(stage)
+            slope = (total(many) - total(few)) / (asked.more - asked.workers)
+            yield from rows_of(f"{asked.more} idle", many)
+            yield row("each further worker", [slope], 2)
 
 
 def start(stage: Stage, workers: int, model: OfflineModel) -> None:
@@ -71,19 +86,21 @@ def start(stage: Stage, workers: int, model: OfflineModel) -> None:
     stage.start(workers=workers, preload="crewai", plugin_dir=SAMPLES, **variables, **offline)
 
 
-def memory_after_runs(workers: int, runs: int, model: OfflineModel) -> list[str]:
+def memory_after_runs(workers: int, runs: int, model: OfflineModel) -> Iterator[str]:
     """Return the rows after so many runs of a real crew in each worker."""
     with Stage() as stage:
         start(stage, workers, model)
-        rows = []
+        time.sleep(SETTLE_S)
+        before = total(by_kind(stage))
         for plugin, settings in (("hello", {"name": "bench"}), ("daily-news-digest", {})):
             stage.publish(plugin, workers * runs, **settings)
             failed = [r for r in stage.wait_results(600).values() if r["status"] != "completed"]
             if failed:
-                print(f"{len(failed)} runs failed: {failed[0]['error']}", file=sys.stderr)
+                raise Lost(f"{len(failed)} runs failed: {failed[0]['error']}")
             time.sleep(SETTLE_S)
-            rows += rows_of(f"+ {runs} runs each of {plugin}", by_kind(stage))
-        return rows
+            seen = by_kind(stage)
+            yield from rows_of(f"+ {runs} runs each of {plugin}", seen)
+            yield row("more than idle, for each worker", [(total(seen) - before) / workers])
 
 
 def idle_cpu(workers: int, seconds: float) -> str:
@@ -119,13 +136,7 @@ def measure(asked: argparse.Namespace) -> Iterator[str]:
 
 def memory(asked: argparse.Namespace, model: OfflineModel) -> Iterator[str]:
     """Return the rows of the memory: idle, with more workers, after runs."""
-    few = idle_memory(asked.workers, model)
-    yield from rows_of(f"{asked.workers} idle", few)
-    if asked.more:
-        many = idle_memory(asked.more, model)
-        yield from rows_of(f"{asked.more} idle", many)
-        slope = (total(many) - total(few)) / (asked.more - asked.workers)
-        yield row("each further worker", [slope], 2)
+    yield from idle_memory(asked, model)
     if asked.runs:
         yield from memory_after_runs(asked.workers, asked.runs, model)
 

@@ -149,6 +149,12 @@ class Stage:
             return int(sum(map(float, found)))
         return 0
 
+    def ask(self, signum: int) -> None:
+        """Send it a signal, and return when it has said that it heard it."""
+        before = len(self.events("asked"))
+        os.kill(self.pid, signum)
+        wait_until(lambda: len(self.events("asked")) > before, what="it heard the signal")
+
     def kill(self) -> None:
         """End the supervisor alone by SIGKILL, and collect it."""
         if self._process is not None:
