@@ -243,6 +243,8 @@ def main() -> int:
     janitor.wear(os.environ.get(janitor.MARKER, ""))
     if os.getppid() != config.supervisor_pid:
         return 0
+    # crewai makes this folder while it is imported; else it would be one in our user's home.
+    os.environ["CREWAI_STORAGE_DIR"] = config.storage_dir
     setproctitle.setproctitle("crewpool zygote importing")
     os.set_inheritable(config.control_fd, False)  # positional-only
     control = socket.socket(fileno=config.control_fd)

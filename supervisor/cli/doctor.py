@@ -6,7 +6,14 @@ from dataclasses import asdict
 
 import typer
 
-from supervisor.cli import checks_host, checks_redis, checks_zygote, failures, render
+from supervisor.cli import (
+    checks_host,
+    checks_redis,
+    checks_workers,
+    checks_zygote,
+    failures,
+    render,
+)
 from supervisor.cli.findings import Finding, Level, problem
 from supervisor.cli.options import AsJson, with_queue
 from supervisor.cli.preflight import (
@@ -73,6 +80,7 @@ def _findings() -> Iterator[Finding]:
             yield problem("settings", told, "mend it; what depends on it was not looked at")
         return
     yield from checks_host.of_settings(settings)
+    yield from checks_workers.of_workers(settings, os.environ)
     if trouble := redis_url_trouble(settings):
         yield problem("redis", *trouble)
     else:

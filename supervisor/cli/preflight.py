@@ -1,4 +1,4 @@
-"""What can be known to be wrong before a supervisor starts: folders and the port.
+"""What can be known to be wrong before a supervisor starts: folders, the port, the user.
 
 Called by run, up, plugins and doctor. Each function returns a Trouble, None when all is
 well, and changes nothing.
@@ -7,15 +7,25 @@ well, and changes nothing.
 import os
 import socket
 import ssl
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import worker
 from supervisor.configuration import variable_of
-from supervisor.errors import SettingsWrong, UserUnknown
-from supervisor.pool.identity import identity_of, missing_capabilities
+from supervisor.errors import SecretUnreadable, SettingsWrong, UserUnknown
+from supervisor.pool.environment import Environment
+from supervisor.pool.identity import Identity, identity_of, missing_capabilities
 from supervisor.settings import Settings
 from supervisor.streams import inspect
+
+# Prints which of these folders may not be entered and read.
+_ACCESS = """
+import os, sys
+print(*(p for p in sys.argv[1:] if not os.access(p, os.R_OK | os.X_OK)), sep="\\n", end="")
+"""
 
 
 class Trouble(NamedTuple):
@@ -31,11 +41,8 @@ class Trouble(NamedTuple):
 def check(settings: Settings) -> None:
     """Raise SettingsWrong with every problem that would stop the supervisor."""
     looks = (
-        redis_url_trouble,
-        plugin_dir_trouble,
-        storage_trouble,
-        worker_user_trouble,
-        port_trouble,
+        *(redis_url_trouble, plugin_dir_trouble, storage_trouble, port_trouble),
+        *(worker_user_trouble, secrets_trouble),
     )
     if problems := [str(trouble) for look in looks if (trouble := look(settings))]:
         raise SettingsWrong(problems)
@@ -110,18 +117,54 @@ def storage_trouble(settings: Settings) -> Trouble | None:
 
 
 def worker_user_trouble(settings: Settings) -> Trouble | None:
-    """Say why workers could not run as the user that is named for them."""
-    if not settings.worker_user:
-        return None
+    """Say why workers could not run as the user that they shall run as."""
+    named = variable_of("worker_user")
     try:
-        identity_of(settings.worker_user)
+        identity = identity_of(settings.worker_user)
     except UserUnknown as error:
-        return Trouble(f"CREWPOOL_WORKER_USER: {error}", "name one that exists, or a number")
-    if missing := missing_capabilities(Path("/proc/self/status").read_text("utf-8")):
+        return Trouble(f"{named}: {error}", "name one that exists, or a number")
+    if identity is None:
+        return None
+    if identity.uid == 0:
+        return Trouble(f"{named}: {identity.name} is root", "name a user without privileges")
+    if missing := missing_capabilities(Path("/proc/self/status").read_text("utf-8", "replace")):
         said = f"the supervisor may not become another user (it lacks {', '.join(missing)})"
         cure = "start it as root, or leave that out: workers then run as its own user"
-        return Trouble(f"CREWPOOL_WORKER_USER: {said}", cure)
-    return None
+        return Trouble(f"{named}: {said}", cure)
+    return _access_trouble(settings, identity)
+
+
+def _access_trouble(settings: Settings, identity: Identity) -> Trouble | None:
+    """Ask as that user, the one way that knows all rules of access."""
+    places = [Path(worker.__file__).parent, settings.plugin_dir.absolute(), settings.storage_dir]
+    cure = f"let the user {identity.name} read and enter it, and all folders above"
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _ACCESS, *map(str, filter(None, places))],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            timeout=30,
+            check=False,
+            **identity.of_process(),
+        )
+    except PermissionError:
+        return Trouble(f"{identity.name} may not run {sys.executable}", cure)
+    if asked.returncode:
+        return Trouble(f"{identity.name} cannot run {sys.executable}: {asked.stderr[-300:]}", cure)
+    closed = asked.stdout.splitlines()
+    return Trouble(f"{identity.name} may not enter {', '.join(closed)}", cure) if closed else None
+
+
+def secrets_trouble(settings: Settings) -> Trouble | None:
+    """Say which files of secrets for all plugins cannot be read."""
+    complaints: list[SecretUnreadable] = []
+    url = settings.redis_url.get_secret_value()
+    Environment(os.environ, settings.worker_env, url, "", complaints.append).of_zygote()
+    if not complaints:
+        return None
+    return Trouble("; ".join(map(str, complaints)), "mount it, and let this user read it")
 
 
 def port_trouble(settings: Settings) -> Trouble | None:

@@ -75,10 +75,11 @@ class OfflineModelFailed(CrewpoolError):  # noqa: N818  # named for what happene
 
 
 def provider_key_in(environ: Mapping[str, str]) -> str | None:
-    """Return the name of the variable that holds a real key of a model's provider."""
-    return next(
-        (name for name in PROVIDER_KEYS if environ.get(name, "").strip() not in ("", NO_KEY)), None
-    )
+    """Return the name of the variable that holds a real key of a model's provider, or the path
+    of a file with one.
+    """
+    names = (name + end for name in PROVIDER_KEYS for end in ("", "_FILE"))
+    return next((name for name in names if environ.get(name, "").strip() not in ("", NO_KEY)), None)
 
 
 class OfflineModel(Companion):

@@ -43,7 +43,7 @@ class Environment:
     def of_zygote(self) -> dict[str, str]:
         """Return the variables for a new zygote, and with it for all its workers.
 
-        A secret that cannot be read is left out: what ran before runs on without it.
+        A secret that cannot be read is left out: what does not need it goes on.
         """
         found: dict[str, str] = {}
         # The path of a file is for those to see who are told so by its very name.
@@ -70,10 +70,11 @@ class Environment:
 
         Raises SecretUnreadable.
         """
-        found: dict[str, str] = {}
-        for name in names:
-            found |= self._allowed(name)
-        return found
+        try:
+            return {key: value for name in names for key, value in self._allowed(name).items()}
+        except SecretUnreadable as error:
+            self._complain(error)
+            raise
 
     def _allowed(self, name: str) -> dict[str, str]:
         value = secret_files.value_of(name, self._environ)

@@ -8,12 +8,21 @@ import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from supervisor.errors import UserUnknown
 
 # What a supervisor needs of root, by the kernel's numbers: to become that user, to give it
 # its folder and take it away again, and to end its processes.
 NEEDED = {"CHOWN": 0, "DAC_OVERRIDE": 1, "KILL": 5, "SETGID": 6, "SETUID": 7}
+
+
+class Switch(TypedDict, total=False):
+    """Arguments of subprocess.Popen."""
+
+    user: int
+    group: int
+    extra_groups: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,10 @@ class Identity:
     groups: tuple[int, ...]
     home: str
 
+    def of_process(self) -> "Switch":
+        """Return what makes subprocess start a program as this user."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": self.groups}
+
     def variables(self) -> dict[str, str]:
         """Return what says in an environment who one is."""
         return {"USER": self.name, "LOGNAME": self.name, "HOME": self.home or "/tmp"}  # noqa: S108  # a place to write, as in the image
@@ -37,7 +50,7 @@ def identity_of(user: str) -> Identity | None:
         return None
     try:
         found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
-    except (KeyError, OverflowError):
+    except (KeyError, OverflowError, ValueError):
         if user.isdecimal() and int(user) < 2**32 - 1:
             # In a container a number often is all there is.
             return Identity(user, int(user), int(user), (), "")

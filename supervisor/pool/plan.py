@@ -64,9 +64,7 @@ class ZygotePlan:
             # Not the terminal's: Ctrl-C is for the supervisor, which then ends us all.
             start_new_session=True,
             # The zygote itself, and not only its workers: it imports the plugins' code.
-            user=identity.uid if identity else None,
-            group=identity.gid if identity else None,
-            extra_groups=identity.groups if identity else None,
+            **(identity.of_process() if identity else {}),
         )
 
     def _command(self, control_fd: int) -> list[str]:

@@ -61,10 +61,11 @@ class LogLine:
 class SupervisorProcess:
     """One supervisor. `environment` adds to, or with None takes from, the defaults."""
 
-    def __init__(self, redis_url, folder, plugin_dir=DRILLS, **environment):
+    def __init__(self, redis_url, folder, plugin_dir=DRILLS, *, wrapper=(), **environment):
         self.folder = folder
         self.log_file = folder / "supervisor.log"
         self._process = None
+        self._command = (*wrapper, *COMMAND)
         self._environment = {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             **DEFAULTS,
@@ -83,7 +84,7 @@ class SupervisorProcess:
         (self.folder / "cwd").mkdir()
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                COMMAND,
+                self._command,
                 env=self._environment,
                 cwd=self.folder / "cwd",
                 stdin=subprocess.DEVNULL,

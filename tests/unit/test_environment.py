@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_used_is_named_by_its_variable_and_not_by_its_cont
 
     assert "OPENAI_API_KEY_FILE" in str(raised.value)
     assert "top" not in str(raised.value)
-    assert [error.variable for error in complaints] == ["OPENAI_API_KEY_FILE"]
+    assert [error.variable for error in complaints] == ["OPENAI_API_KEY_FILE"] * 2
 
 
 # ---- who may follow whom in a worker
