@@ -36,6 +36,7 @@ class Attempt:
     slot: str
     started_at: float
     ended_at: float
+    code: str = ""
     cpu_s: float = 0.0
     max_rss_bytes: float = 0.0
     post_mortem: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +123,7 @@ def _attempt(number: int, facts: dict[str, Any]) -> Attempt:
     seen = facts.get("post_mortem")
     return Attempt(
         *(number, cause, error, host, "" if slot is None else f"s{slot}", started_at, ended_at),
+        code=str(facts.get("code") or ""),
         cpu_s=_number(used.get("cpu_user_s")) + _number(used.get("cpu_system_s")),
         max_rss_bytes=_number(used.get("max_rss_bytes")),
         post_mortem=seen if isinstance(seen, dict) else {},

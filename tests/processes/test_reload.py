@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from supervisor.streams.recorded import attempts_of
 from tests.support.linux import kill
 from tests.support.plugins import write_crew, write_plugin
 from tests.support.waiting import wait_until
@@ -49,6 +50,7 @@ def test_a_run_says_which_code_it_ran_on_and_finishes_on_it(start_supervisor, wo
     assert (world.output(busy)["summary"], code_of(world, busy)) == ("old", old)
     assert (world.output(after)["summary"], code_of(world, after)) == ("new", new)
     assert world.record(after)["code"] == new
+    assert [attempt.code for attempt in attempts_of(world.record(busy))] == [old]
     assert supervisor.log_lines("run_started", run=after, code=new)
 
 
