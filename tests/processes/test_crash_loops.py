@@ -61,18 +61,16 @@ def test_orders_that_died_with_their_zygote_are_no_failures_of_workers(start_sup
 
 
 @pytest.mark.slow
-def test_workers_that_cannot_boot_end_it_with_3_and_their_reason(start_supervisor):
-    supervisor = start_supervisor().wait_idle()
-    # A worker enters the folder of its slot.
-    storage = next((supervisor.folder / "storage").iterdir())
-    for slot in ("s0", "s1"):
-        (storage / slot).rename(storage / f"moved-{slot}")
-        (storage / slot).write_text("a file where a folder should be")
+def test_workers_that_cannot_boot_end_it_with_3_and_their_reason(start_supervisor, tmp_path):
+    """The zygote can, and so can the process between: a worker is forked twice."""
+    (tmp_path / "stillborn.py").write_text(
+        "import os\n"
+        "zygote = os.getpid()\n"
+        "os.register_at_fork(after_in_child=lambda: os.getppid() == zygote or os._exit(7))\n"
+    )
+    supervisor = start_supervisor(wait=False, PYTHONPATH=tmp_path, CREWPOOL_PRELOAD="stillborn")
 
-    for pid in supervisor.worker_pids().values():
-        kill(pid)
-
-    assert supervisor.wait_exit(40) == 3
+    assert supervisor.wait_exit(60) == 3
     (told,) = supervisor.log_lines("gave_up")
-    assert "after 5 failures in a row: a worker ended at boot with exit 70" in told["reason"]
-    assert "FileExistsError" in told["reason"]
+    assert "after 5 failures in a row: a worker ended at boot with exit 7" in told["reason"]
+    assert supervisor.log_lines("zygote_died") == []
