@@ -213,3 +213,20 @@ def test_a_supervisor_that_may_not_become_another_user_says_what_it_lacks(monkey
 
     assert "it lacks CAP_SETUID" in trouble.said
     assert "start it as root" in trouble.cure
+
+
+def test_secrets_that_a_plugin_names_and_would_not_get_are_told(crewpool, tmp_path):
+    plugins = tmp_path / "plugins"
+    write_crew(plugins, "wiki", "return 'x'", manifest="env: [WIKI_TOKEN, MAIL_TOKEN, SET]\n")
+
+    examined = crewpool(
+        "doctor", "--json", PLUGIN_DIR=plugins, SET="x", MAIL_TOKEN_FILE=tmp_path / "none"
+    )
+
+    assert "wiki wants WIKI_TOKEN, which is not set" in said_of(
+        "secrets", problems(examined, "warning")
+    )
+    said = said_of("secrets", problems(examined))
+    assert said == "wiki: The file that MAIL_TOKEN_FILE names cannot be read: " + (
+        "No such file or directory"
+    )
