@@ -7,20 +7,16 @@ the kernel has it.
 """
 
 import os
-import socket
 import time
-from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from supervisor.pool import hardkill
+from supervisor.pool.farends import far_ends
 from supervisor.pool.syscalls import Call, call_of
 
 MOST_THREADS = 64
-TABLE_BYTES = 256 * 1024
 LIMIT_S = 0.005
-_TABLES = {b"TCP": "tcp", b"TCPv6": "tcp6", b"UDP": "udp", b"UDPv6": "udp6"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,13 @@ def read_scene(pid: int, *, briefly: bool = False) -> Scene:
             threads.append(thread)
         if time.monotonic() >= at + LIMIT_S:
             break
-    peers = _peers(pid, threads)
+    sockets = {
+        name: fd
+        for thread in threads
+        for name, fd in zip(thread.on, thread.call.descriptors, strict=True)
+        if name.startswith("socket:")
+    }
+    peers = far_ends(pid, sockets)
     waited_for = {name for thread in threads for name in thread.on} - set(peers)
     may_be_childs = any(name.startswith(("pipe:", "socket:")) for name in waited_for)
     has_children = may_be_childs and bool(hardkill.children_of(pid))
@@ -95,55 +97,6 @@ def _target(pid: int, fd: int) -> str:
     with suppress(OSError):
         return os.readlink(f"/proc/{pid}/fd/{fd}")[:200]  # noqa: PTH115  # hot
     return ""
-
-
-def _peers(pid: int, threads: Sequence[Thread]) -> dict[str, str]:
-    """Return the far ends of the internet sockets that threads wait for."""
-    wanted: defaultdict[str, dict[bytes, str]] = defaultdict(dict)
-    for thread in threads:
-        for name, fd in zip(thread.on, thread.call.descriptors, strict=True):
-            if name.startswith("socket:") and (table := _table_of(pid, fd)):
-                wanted[table][name[len("socket:[") : -1].encode()] = name
-    # One that is not in its table, or too far down, has a far end that we do not know.
-    found = dict.fromkeys((name for names in wanted.values() for name in names.values()), "")
-    for table, names in wanted.items():
-        with suppress(OSError):
-            for line in _read(f"/proc/{pid}/net/{table}", TABLE_BYTES).splitlines()[1:]:
-                words = line.split(None, 10)
-                if len(words) > 9 and words[9] in names:
-                    found[names[words[9]]] = address_of(words[2])
-    return found
-
-
-def _table_of(pid: int, fd: int) -> str:
-    """Return which table of /proc/net has this socket; "" for one that leads nowhere.
-
-    Reading a table costs milliseconds on some kernels, however few sockets there are.
-    """
-    try:
-        protocol = os.getxattr(f"/proc/{pid}/fd/{fd}", "system.sockprotoname")
-    except OSError:
-        return ""
-    return _TABLES.get(protocol.rstrip(b"\0"), "")
-
-
-def address_of(told: bytes) -> str:
-    """Return the address that a table of sockets has as hex words in the machine's order.
-
-    >>> address_of(b"0100007F:1F90")
-    '127.0.0.1:8080'
-    """
-    try:
-        host, _, port = told.partition(b":")
-        raw = bytes.fromhex(host.decode("ascii"))
-        packed = b"".join(raw[place : place + 4][::-1] for place in range(0, len(raw), 4))
-        if len(packed) == 4:
-            return f"{socket.inet_ntop(socket.AF_INET, packed)}:{int(port, 16)}"
-        if packed.startswith(bytes(10) + b"\xff\xff"):
-            return f"{socket.inet_ntop(socket.AF_INET, packed[12:])}:{int(port, 16)}"
-        return f"[{socket.inet_ntop(socket.AF_INET6, packed)}]:{int(port, 16)}"
-    except (ValueError, OSError):
-        return ""
 
 
 def _read(path: str, most: int) -> bytes:

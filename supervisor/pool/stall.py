@@ -68,7 +68,7 @@ def stall_of(first: Scene | None, last: Scene | None) -> Stall:
     if kind is not Kind.WAITING_ON_SOCKET:
         far = ()
     elif not peers:
-        far = ("unix socket",)
+        far = ("local socket",)
     return Stall(kind, far, round(cores, 2), first.count)
 
 

@@ -84,9 +84,10 @@ def test_it_is_seen_whom_a_process_waits_for(code):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with running(code, port) as pid:
-            stall = wait_until(lambda: (s := look_twice(pid)).peers and s)
+            peers = (f"127.0.0.1:{port}",)
+            stall = wait_until(lambda: (s := look_twice(pid)).peers == peers and s)
 
-    assert (stall.kind, stall.peers) == (Kind.WAITING_ON_SOCKET, (f"127.0.0.1:{port}",))
+    assert stall.kind is Kind.WAITING_ON_SOCKET
 
 
 def test_a_process_that_is_gone_is_an_empty_scene():

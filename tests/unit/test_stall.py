@@ -2,7 +2,8 @@
 
 import pytest
 
-from supervisor.pool.scene import Scene, Thread, address_of
+from supervisor.pool.farends import address_of
+from supervisor.pool.scene import Scene, Thread
 from supervisor.pool.stall import MOST_PEERS, Kind, stall_of
 from supervisor.pool.syscalls import Call
 
@@ -68,7 +69,7 @@ def test_a_program_that_talks_through_a_pipe_is_waited_for():
 def test_a_socket_that_leads_nowhere_is_told_as_one():
     stall = stall_of(scene(RECEIVES, peers=()), None)
 
-    assert (stall.kind, stall.peers) == (Kind.WAITING_ON_SOCKET, ("unix socket",))
+    assert (stall.kind, stall.peers) == (Kind.WAITING_ON_SOCKET, ("local socket",))
 
 
 def test_a_far_end_that_is_not_known_is_left_out():
