@@ -67,7 +67,10 @@ def tell_bug() -> int:
 def _code(error: CrewpoolError) -> int:
     if isinstance(error, CommandFailed):
         return error.exit_code
-    return Exit.BAD_SETTINGS if isinstance(error, SettingsWrong | RedisTooOld) else FAILED
+    is_of_settings = isinstance(error, SettingsWrong | RedisTooOld)
+    if is_of_settings or getattr(error, "is_of_settings", False):
+        return Exit.BAD_SETTINGS
+    return FAILED
 
 
 def _next_step(error: CrewpoolError) -> str:

@@ -10,6 +10,7 @@ from worker.errors import CrewpoolError
 class RecordsNotInstalled(CrewpoolError):  # noqa: N818  # named for what happened
     """The packages that run records need are not there. A retry cannot help."""
 
+    is_of_settings = True
     is_retryable = False
     next_step = "pip install 'crewpool[records]'"
 
@@ -21,6 +22,7 @@ class RecordsNotInstalled(CrewpoolError):  # noqa: N818  # named for what happen
 class RecordsNotConfigured(CrewpoolError):  # noqa: N818  # named for what happened
     """Nothing says where run records are kept. A retry cannot help."""
 
+    is_of_settings = True
     is_retryable = False
     next_step = "CREWPOOL_RECORDS_URL=sqlite:///runs.db, or the URL of a PostgreSQL"
 
@@ -31,6 +33,7 @@ class RecordsNotConfigured(CrewpoolError):  # noqa: N818  # named for what happe
 class RecordsMisconfigured(CrewpoolError):  # noqa: N818  # named for what happened
     """The URL is none of a database that we know. A retry cannot help."""
 
+    is_of_settings = True
     is_retryable = False
     next_step = "mend CREWPOOL_RECORDS_URL"
 
@@ -100,6 +103,16 @@ class OutboxKeyMissing(CrewpoolError):  # noqa: N818  # named for what happened
             f"Run {run_id!r} was not recorded: it has credentials, and there is no key to seal "
             "them with until it is published"
         )
+
+
+class OutboxKeyThere(CrewpoolError):  # noqa: N818  # named for what happened
+    """There is a file already, and maybe runs that only its key opens."""
+
+    is_retryable = False
+    next_step = "use it, or name another file"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is there already, and was left as it is")
 
 
 class OutboxKeyUnfit(CrewpoolError):  # noqa: N818  # named for what happened

@@ -41,6 +41,7 @@ class PluginRun(Base):
     The outbox is those runs that have a `payload`: what is to be published, sealed where it
     holds credentials, and gone with the publication. `digest` says what is asked for, without
     the id; `unique_key` is the same while no other run may ask for it, until `unique_until`.
+    `publish_failures` counts what kept it in the outbox.
     """
 
     __tablename__ = "plugin_runs"

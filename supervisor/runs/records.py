@@ -1,5 +1,6 @@
 """Opens the run records that the settings name. Importable without the extra `records`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,3 +49,12 @@ def open_sealer(settings: Settings) -> "Sealer | None":
     if not path.name:
         raise RecordsMisconfigured(url, "it names no file")
     return Sealer.of(path.with_name(f"{path.name}.key"))
+
+
+def key_maker() -> Callable[[Path], None]:
+    """Return what makes the file of a key, see sealing.py. Raises RecordsNotInstalled."""
+    try:
+        from supervisor.runs.sealing import make_key  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        raise RecordsNotInstalled(str(error.name)) from None
+    return make_key

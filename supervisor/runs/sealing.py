@@ -5,12 +5,12 @@ open, so that a new key is put above the old one and the old one goes when the o
 """
 
 import os
-import stat
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from supervisor.runs.errors import OutboxKeyUnfit
+from supervisor.runs.errors import OutboxKeyThere, OutboxKeyUnfit
 
 LARGEST_FILE = 65_536
 
@@ -32,14 +32,13 @@ class Sealer:
             raise OutboxKeyUnfit(str(path), "a line of it is no key") from None
         if not keys:
             raise OutboxKeyUnfit(str(path), "it is empty")
-        if stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO:
-            raise OutboxKeyUnfit(str(path), "everybody may read it: chmod 600")
         self._fernet = MultiFernet(keys)
 
     @classmethod
     def of(cls, path: Path) -> "Sealer":
         """Return the sealer of a file of our own, which is made when there is none."""
-        make_key(path)
+        with suppress(OutboxKeyThere):
+            make_key(path)
         return cls(path)
 
     def sealed(self, text: str) -> str:
@@ -54,12 +53,14 @@ class Sealer:
             raise OutboxKeyUnfit(str(self._path), "another key has sealed the run") from None
 
 
-def make_key(path: Path) -> bool:
-    """Make a file with a new key that only its owner may read; False when there is a file.
+def make_key(path: Path) -> None:
+    """Make a file with a new key that only its owner may read.
 
     It appears whole, so that of two processes at their first start both use the same key.
-    Raises OutboxKeyUnfit.
+    Raises OutboxKeyThere when there is a file, OutboxKeyUnfit when none can be made.
     """
+    if path.exists():
+        raise OutboxKeyThere(str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +71,8 @@ def make_key(path: Path) -> bool:
         try:
             os.link(draft, path)
         except FileExistsError:
-            return False
+            raise OutboxKeyThere(str(path)) from None
         finally:
             draft.unlink()
     except OSError as error:
         raise OutboxKeyUnfit(str(path), str(error.strerror)) from None
-    return True

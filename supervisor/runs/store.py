@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from sqlalchemy import Select, and_, case, func, or_, select, update
+from sqlalchemy import Select, Update, and_, case, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -42,6 +42,12 @@ _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
 _TAKES_A_RESULT = or_(
     PluginRun.status.in_(OPEN), and_(PluginRun.status == FAILED, PluginRun.published_at.is_(None))
 )
+_BACKLOG = (
+    select(PluginRun.id)
+    .where(PluginRun.payload.is_not(None), PluginRun.publish_failures > 0)
+    .limit(1)
+)
+BEHIND = "others wait before it"
 
 
 def _now() -> datetime:
@@ -68,12 +74,18 @@ class RunStore:
     # ---- a run is asked for
 
     def add(self, new: NewRun) -> Added:
-        """Record a run that is asked for. Raises RunIdTaken."""
+        """Record a run that is asked for. Raises RunIdTaken.
+
+        Behind others that could not be published it waits from the beginning, so that it does
+        not go before them.
+        """
         try:
             with self.database.writing() as session:
                 if found := self._already(session, new):
                     return found
                 run = PluginRun(**new.values(self._clock()))
+                if session.scalar(_BACKLOG) is not None:
+                    run.publish_failures, run.last_publish_error = 1, BEHIND
                 session.add(run)
                 session.flush()
                 return Added(ADDED, run)
@@ -103,48 +115,46 @@ class RunStore:
 
     # ---- the outbox
 
-    def unpublished(self, limit: int, grace_s: float = 0.0) -> Sequence[PluginRun]:
-        """Return runs that wait in the outbox, in order.
+    def unpublished(self, limit: int, grace_s: float = 0.0, after: int = 0) -> Sequence[PluginRun]:
+        """Return runs that wait in the outbox, in order, those behind `after`.
 
-        Those younger than `grace_s` whose publication never failed are left to the
-        dispatcher that recorded them, which is publishing them now.
+        Those younger than `grace_s` that nothing kept from being published are left to the
+        dispatcher that recorded them, which is at it.
         """
         oldest = self._clock() - timedelta(seconds=grace_s)
         query = select(PluginRun).where(
             PluginRun.payload.is_not(None),
+            PluginRun.id > after,
             or_(PluginRun.publish_failures > 0, PluginRun.created_at <= oldest),
         )
         with self.database.reading() as session:
             return session.scalars(query.order_by(PluginRun.id).limit(limit)).all()
 
-    def has_backlog(self) -> bool:
-        """Whether a run waits in the outbox that could not be published: others go behind it."""
-        query = select(PluginRun.id).where(
-            PluginRun.payload.is_not(None), PluginRun.publish_failures > 0
-        )
-        with self.database.reading() as session:
-            return session.scalar(query.limit(1)) is not None
+    def mark_published(self, run_ids: Sequence[str], at: datetime | None = None) -> int:
+        """Note that runs stand in Redis, and empty their places in the outbox.
 
-    def mark_published(self, run_id: str, at: datetime | None = None) -> bool:
-        """Note that a run stands in Redis, and empty its place in the outbox.
-
-        False when that was noted before, or nobody knows the run.
+        Returns for how many that was news.
         """
-        return self.database.change(
-            update(PluginRun)
-            .where(PluginRun.plugin_run_id == run_id, PluginRun.payload.is_not(None))
-            .values(payload=None, published_at=at or self._clock(), last_publish_error="")
-        )
+        with self.database.writing() as session:
+            return changed(
+                session,
+                _waiting(*run_ids).values(
+                    payload=None, published_at=at or self._clock(), last_publish_error=""
+                ),
+            )
 
     def note_failure(self, run_id: str, error: str) -> bool:
         """Note that a run could not be published now. It stays in the outbox."""
+        failures = PluginRun.publish_failures + 1
+        told = error[:LONGEST_ERROR]
         return self.database.change(
-            update(PluginRun)
-            .where(PluginRun.plugin_run_id == run_id, PluginRun.payload.is_not(None))
-            .values(
-                publish_failures=PluginRun.publish_failures + 1,
-                last_publish_error=error[:LONGEST_ERROR],
-            )
+            _waiting(run_id).values(publish_failures=failures, last_publish_error=told)
+        )
+
+    def note_skipped(self, run_id: str, error: str) -> bool:
+        """Note why others are published before a run: it is for somebody else, or for later."""
+        return self.database.change(
+            _waiting(run_id).values(last_publish_error=error[:LONGEST_ERROR])
         )
 
     def fail(self, run_id: str, error: str) -> bool:
@@ -259,6 +269,12 @@ class RunStore:
 
 def _of(run_id: str) -> Select[PluginRun]:
     return select(PluginRun).where(PluginRun.plugin_run_id == run_id)
+
+
+def _waiting(*run_ids: str) -> Update:
+    return update(PluginRun).where(
+        PluginRun.plugin_run_id.in_(run_ids), PluginRun.payload.is_not(None)
+    )
 
 
 def _narrowed(query: Select[PluginRun], which: RunFilter) -> Select[PluginRun]:

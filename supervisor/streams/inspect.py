@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 
 from supervisor.streams.connection import answering, connect
 from supervisor.streams.queue import Queue
@@ -23,14 +28,20 @@ FIRST = "0-0"
 PAGE = 20
 # How far back a result is looked for before it counts as gone.
 MOST_LOOKED_AT = 5000
+_PASSING = ("OOM ", "MISCONF ", "BUSY ")
 
 
 class Refused(CrewpoolError):  # noqa: N818  # named for what happened
-    """Redis is there and says no: a permission, a password, its memory."""
+    """Redis is there and says no: a permission, a password, its memory.
+
+    `is_passing` where it says no to everybody for now: it is out of memory, cannot write to its
+    disk, or is busy with a script.
+    """
 
     def __init__(self, what: str, error: RedisError) -> None:
         self.what = what
         self.is_permission = isinstance(error, NoPermissionError)
+        self.is_passing = isinstance(error, OutOfMemoryError) or str(error).startswith(_PASSING)
         super().__init__(f"Redis refused {what}: {str(error)[:300]}")
 
 

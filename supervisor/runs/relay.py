@@ -1,0 +1,183 @@
+"""Publishes what waits in the outbox, in order, when Redis takes it again.
+
+Run by dispatchers and by `crewpool results consume`, each in a thread; a lease lets one of them
+work at a time. Published twice a run is still one: publish.lua knows its id. So a relay may die
+between any two steps, and another one does the rest.
+"""
+
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from supervisor.log import Log
+from supervisor.runs.errors import OutboxKeyUnfit, RecordsAway, RecordsOutdated
+from supervisor.runs.outbox import request_of
+from supervisor.runs.publisher import AddressInvalid, PublishFailed
+from supervisor.runs.requests import PluginRequest, RequestInvalid
+from supervisor.streams.publish import Published
+
+if TYPE_CHECKING:
+    from supervisor.runs.models import PluginRun
+    from supervisor.runs.sealing import Sealer
+    from supervisor.runs.store import RunStore
+
+LEASE = "outbox"
+LEASE_S = 10.0
+PAGE = 50
+# Younger runs are being published by the dispatcher that recorded them.
+GRACE_S = 5.0
+POLL_S = 1.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+
+
+class Places(Protocol):
+    """What is needed of a publisher; supervisor/runs/publisher.py has one."""
+
+    def place(self, request: PluginRequest) -> Published:
+        """Publish a run."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+@dataclass
+class Round:
+    """What one look at the outbox came to. `trouble` ended it early; "" without."""
+
+    published: int = 0
+    failed: int = 0
+    skipped: int = 0
+    trouble: str = ""
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it left fewer runs in the outbox than it found."""
+        return bool(self.published or self.failed)
+
+
+class Relay:
+    """Relays the outbox of one store. `grace_s` is how long dispatchers have for a first try."""
+
+    def __init__(
+        self,
+        store: "RunStore",
+        publisher: Places,
+        sealer: "Sealer | None" = None,
+        grace_s: float = GRACE_S,
+        log: Log | None = None,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._sealer = sealer
+        self._grace_s = grace_s
+        self._log = log or Log("crewpool.outbox")
+        self._told = ""
+
+    def run_for_ever(self, stop: threading.Event) -> None:
+        """Relay until told to stop; nothing that goes wrong ends it."""
+        pause_s = POLL_S
+        while not stop.wait(pause_s):
+            try:
+                done = self.relay_once()
+            except (RecordsAway, RecordsOutdated) as error:
+                done = Round(trouble=str(error))
+            except Exception as error:  # noqa: BLE001  # a bug of ours: the next round may do
+                done = Round(trouble=f"{type(error).__name__}: {error}")
+            self._tell(done)
+            is_stuck = bool(done.trouble or done.skipped) and not done.has_moved
+            if is_stuck:
+                pause_s = min(max(pause_s, FIRST_PAUSE_S / 2) * 2, LONGEST_PAUSE_S)
+            else:
+                pause_s = 0.0 if done.has_moved else POLL_S
+
+    def relay_once(self) -> Round:
+        """Publish what waits, as far as Redis takes it; nothing while another relay does.
+
+        Raises RecordsAway and RecordsOutdated.
+        """
+        done = Round()
+        runs = self._store.unpublished(PAGE, self._grace_s)
+        if not runs:
+            return done
+        owner = f"{os.getpid()}-{secrets.token_hex(8)}"
+        if not self._store.leases.take(LEASE, owner, LEASE_S):
+            return done
+        try:
+            while runs and not done.trouble:
+                self._relay_page(runs, done)
+                if not self._store.leases.take(LEASE, owner, LEASE_S):
+                    break
+                runs = self._store.unpublished(PAGE, self._grace_s, after=runs[-1].id)
+        finally:
+            self._store.leases.release(LEASE, owner)
+        return done
+
+    def _relay_page(self, runs: "Sequence[PluginRun]", done: Round) -> None:
+        published: list[str] = []
+        try:
+            for run in runs:
+                if self._place(run, done):
+                    published.append(run.plugin_run_id)
+                if done.trouble:
+                    return
+        finally:
+            # One write for all of them. Dying before it costs nothing but to ask Redis again.
+            if published:
+                self._store.mark_published(published)
+                done.published += len(published)
+
+    def _place(self, run: "PluginRun", done: Round) -> bool:
+        """Publish one run; whether Redis has it now. `done` says what else became of it."""
+        run_id = run.plugin_run_id
+        try:
+            self._publisher.place(request_of(run, self._sealer))
+        except OutboxKeyUnfit as error:
+            # Another relay may have its key.
+            self._store.note_skipped(run_id, str(error))
+            done.skipped += 1
+        except (RequestInvalid, PublishFailed, AddressInvalid) as error:
+            self._note(run_id, error, done)
+        except Exception as error:  # noqa: BLE001  # one broken record must not stop all others
+            self._store.note_skipped(run_id, f"{type(error).__name__}: {error}")
+            done.skipped += 1
+        else:
+            return True
+        return False
+
+    def _note(
+        self, run_id: str, error: RequestInvalid | PublishFailed | AddressInvalid, done: Round
+    ) -> None:
+        if is_of_the_run(error):
+            self._store.fail(run_id, str(error))
+            self._log.warning("outbox_run_failed", run=run_id, error=str(error))
+            done.failed += 1
+        else:
+            # It would be the same with all that follow; they stay, in order.
+            self._store.note_failure(run_id, str(error))
+            done.trouble = str(error)
+
+    def _tell(self, done: Round) -> None:
+        """Tell the beginning and the end of a trouble, and nothing in between."""
+        if done.published:
+            self._log.info("outbox_relayed", runs=done.published)
+        told = "trouble" if done.trouble else "skipped" if done.skipped else ""
+        if told and told != self._told:
+            self._log.warning(
+                "outbox_waits", error=done.trouble or f"{done.skipped} runs cannot be opened here"
+            )
+        self._told = told
+
+
+def is_of_the_run(error: RequestInvalid | PublishFailed | AddressInvalid) -> bool:
+    """Whether an error concerns one run for good, and no other.
+
+    An address or a right that is wrong concerns all of them, and can be mended: what was
+    accepted is not given up for it.
+    """
+    if isinstance(error, PublishFailed):
+        return not (error.is_retryable or error.is_permission)
+    return isinstance(error, RequestInvalid)
