@@ -48,7 +48,7 @@ def measure(asked: argparse.Namespace) -> list[str]:
             raise Lost(f"{len(bad)} runs failed: {bad[0]}")
         drifts = [drift(values) for values in zip(*seen, strict=True)]
         lines.append(f"{'drift %':>12} " + "{:>6.1f} {:>8.1f} {:>8.1f}".format(*drifts))
-        lines.append(f"{len(stage.events('worker_died'))} workers were replaced meanwhile")
+        lines.append(f"{len(stage.events('worker_recycled'))} workers were recycled meanwhile")
         return lines
 
 

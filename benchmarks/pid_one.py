@@ -92,7 +92,8 @@ def measure(rounds: int) -> list[str]:
         return ["left out: a namespace needs root and unshare"]
     with Stage() as stage:
         stage.write("daemonizes", DAEMON)
-        retry = {"crash": {"attempts": 3, "backoff_s": 0}}
+        # One run may be met by several kills.
+        retry = {"crash": {"attempts": 100, "backoff_s": 0}}
         stage.write("daemonizes-and-stays", DAEMON, "time.sleep(0.3)", retry=retry)
         stage.write("sleeps", "time.sleep(1)")
         stage.start(ISOLATED, workers=2, quarantine_crashes=0)
