@@ -153,11 +153,10 @@ def test_a_reload_that_is_asked_for_while_one_is_coming_comes_after_it(
     supervisor = start_supervisor(
         plugin_dir=plugins, PYTHONPATH=tmp_path, CREWPOOL_PRELOAD="slow"
     ).wait_idle()
+    reload(supervisor)
+    wait_until(lambda: "crewpool zygote importing" in supervisor.titles())
     for _ in range(3):
         reload(supervisor)
-    wait_until(lambda: "crewpool zygote importing" in supervisor.titles())
-    reload(supervisor)
-    reload(supervisor)
 
     wait_until(lambda: len(supervisor.log_lines("reloaded")) == 2)
     wait_until(lambda: len(supervisor.titles()) == 3)
@@ -185,7 +184,7 @@ def test_the_files_a_zygote_finds_after_its_death_are_new_code_for_all(
 def test_under_load_no_run_is_lost_or_failed_by_reloads(start_supervisor, world, plugins):
     supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=4).wait_idle(4)
     runs = []
-    for count in range(1, 7):
+    for count in range(1, 5):
         write_crew(plugins, "says", f'time.sleep(settings["s"]); return "{count}"')
         reload(supervisor)
         runs += [world.publish(plugin="says", settings={"s": 0.02}) for _ in range(40)]
@@ -196,7 +195,7 @@ def test_under_load_no_run_is_lost_or_failed_by_reloads(start_supervisor, world,
     assert {world.result(run)["status"] for run in runs} == {"completed"}
     assert {world.result(run)["meta"]["attempt"] for run in runs} == {1}
     world.assert_exactly_one_result(runs)
-    assert len({code_of(world, run) for run in runs}) >= 4
+    assert len({code_of(world, run) for run in runs}) >= 3
 
 
 def test_a_watched_folder_brings_new_code_by_itself(start_supervisor, world, plugins):
