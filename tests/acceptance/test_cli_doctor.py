@@ -226,7 +226,5 @@ def test_secrets_that_a_plugin_names_and_would_not_get_are_told(crewpool, tmp_pa
     assert "wiki wants WIKI_TOKEN, which is not set" in said_of(
         "secrets", problems(examined, "warning")
     )
-    said = said_of("secrets", problems(examined))
-    assert said == "wiki: The file that MAIL_TOKEN_FILE names cannot be read: " + (
-        "No such file or directory"
-    )
+    said = "wiki: The file that MAIL_TOKEN_FILE names cannot be read: No such file or directory"
+    assert said_of("secrets", problems(examined)) == said

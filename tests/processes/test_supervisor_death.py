@@ -54,6 +54,24 @@ def test_no_crew_lives_on_when_the_zygote_is_killed_too(supervisor, world):
     wait_until(lambda: not any(map(is_alive, pids)), WITHIN_S)
 
 
+def test_no_daemon_with_an_empty_environment_lives_on(start_supervisor, world, tmp_path):
+    """The mark by which it is found stands in a limit, too."""
+    file = tmp_path / "daemon.pid"
+    daemon = "subprocess.Popen(['sleep', '600'], start_new_session=True, env={})"
+    plugins = write_crew(
+        tmp_path / "plugins",
+        "sheds",
+        f"open({str(file)!r}, 'w').write(str({daemon}.pid)); time.sleep(600)",
+    )
+    supervisor = start_supervisor(plugin_dir=plugins)
+    world.publish(plugin="sheds")
+    pid = wait_until(lambda: file.exists() and file.read_text()) and int(file.read_text())
+
+    supervisor.kill()
+
+    wait_until(lambda: not is_alive(pid), WITHIN_S)
+
+
 def test_no_daemon_of_a_crew_lives_on(supervisor, world, tmp_path):
     files = [tmp_path / "forked.pid", tmp_path / "spinning.pid"]
     world.publish(plugin="forks", settings={"pid_file": str(files[0]), "then": "sleep"})
