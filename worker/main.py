@@ -11,13 +11,14 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from typing import NoReturn
 
 import setproctitle
 
 from worker.crew.audit import Audit
 from worker.crew.executor import Executor
-from worker.protocol import Assignment, Decoder, Message, Progress, Ready, encode
+from worker.protocol import Alone, Assignment, Decoder, Message, Progress, Ready, encode
 from worker.redact import redact, secrets_of
 
 READ_BYTES = 65536
@@ -36,6 +37,7 @@ class Line:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._decoder = Decoder()
+        self._words: deque[Assignment | Alone] = deque()
         self._lock = threading.Lock()
 
     def tell(self, word: Message) -> None:
@@ -46,15 +48,14 @@ class Line:
 
     def is_spoken_to(self) -> bool:
         """Whether there is something to read, be it the end."""
-        return bool(select.select([self._sock], [], [], 0)[0])
+        return bool(self._words or select.select([self._sock], [], [], 0)[0])
 
-    def next_assignment(self) -> Assignment | None:
-        """Wait for the next assignment; None when the supervisor closed the socket."""
-        while data := self._sock.recv(READ_BYTES):
-            for word in self._decoder.feed(data):
-                if isinstance(word, Assignment):
-                    return word
-        return None
+    def next_word(self) -> Assignment | Alone | None:
+        """Wait for what the supervisor wants; None when it closed the socket."""
+        while not self._words and (data := self._sock.recv(READ_BYTES)):
+            words = self._decoder.feed(data)
+            self._words += [word for word in words if isinstance(word, Assignment | Alone)]
+        return self._words.popleft() if self._words else None
 
 
 def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
@@ -69,7 +70,11 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
     try:
         line.tell(Ready(pid=os.getpid()))
         executor.tidy(TIDY_S, line.is_spoken_to)
-        while (run := line.next_assignment()) is not None:
+        while (run := line.next_word()) is not None:
+            if isinstance(run, Alone):
+                executor.take_over()
+                executor.tidy(TIDY_S, line.is_spoken_to)
+                continue
             title = _title(slot, run)
             setproctitle.setproctitle(title)
 

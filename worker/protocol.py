@@ -56,6 +56,14 @@ class Assignment(Word):
     env: dict[str, str] = Field({}, repr=False)
 
 
+class Alone(Word):
+    """Supervisor → worker that was ordered ahead: the one before you is gone, and what it left
+    in the slot's other folder is yours to remove.
+    """
+
+    kind: Literal["alone"] = "alone"
+
+
 class Ready(Word):
     """Worker → supervisor: booted, idle."""
 
@@ -148,12 +156,15 @@ class Outcome(Word):
 
 class Spawn(Word):
     """Supervisor → zygote: fork a worker for this slot. Two descriptors travel along:
-    the worker's end of its socketpair, and the write end of its log pipe.
+    the worker's end of its socketpair, and the write end of its log pipe. A slot has two
+    berths, with a folder each: one ordered ahead boots beside the worker that it will follow.
     """
 
     kind: Literal["spawn"] = "spawn"
     slot: int
     order: int
+    berth: Literal[0, 1] = 0
+    is_ahead: bool = False
 
 
 class Forked(Word):
@@ -188,7 +199,7 @@ class ZygoteReady(Word):
     code: dict[str, Code] = {}
 
 
-Message = Assignment | Ready | Progress | Outcome | Spawn | Forked | Refused | ZygoteReady
+Message = Assignment | Alone | Ready | Progress | Outcome | Spawn | Forked | Refused | ZygoteReady
 _ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 

@@ -137,9 +137,11 @@ class Zygote:
             self._tell(Refused(order=order.order, reason=gate.sentence("while idle", threads)))
             return
         # Made before the fork, so that its pages are not each worker's own.
-        folder = Path(self._config.storage_dir, f"s{order.slot}")
+        berths = [Path(self._config.storage_dir, f"s{order.slot}{end}") for end in ("", "b")]
+        folder = berths.pop(order.berth)
+        folders = Folders(folder, berths[0], is_ahead=order.is_ahead)
         executor = Executor(
-            self._catalogue, self._namespaces, self._config.max_output_bytes, Folders(folder)
+            self._catalogue, self._namespaces, self._config.max_output_bytes, folders
         )
         pid = self._fork(order, fds, executor, folder)
         if pid:

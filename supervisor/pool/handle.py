@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from supervisor.pool.deadlines import Deadline
 from supervisor.pool.lastwords import LastWords
@@ -18,7 +19,7 @@ from supervisor.pool.remains import Remains, open_fds
 from supervisor.pool.scene import Scene
 from supervisor.pool.usage import Usage, begin
 from worker.errors import FrameInvalid
-from worker.protocol import Assignment, Decoder, Message, Outcome, Progress, Ready, encode
+from worker.protocol import Alone, Assignment, Decoder, Message, Outcome, Progress, Ready, encode
 
 READ_BYTES = 1 << 16
 READS_AT_ONCE = 16
@@ -78,6 +79,8 @@ class Handle:
         self.run: Running | None = None
         self.doomed_because = ""
         self.runs_done = 0
+        self.berth: Literal[0, 1] = 0
+        self.is_alone = True
         self.stretch = 1.0  # of its limits, see recycling.py
         # As they were after its last run.
         self.rss_bytes = 0
@@ -128,6 +131,13 @@ class Handle:
         self.has_secrets |= bool(run.env)
         self._unsent += encode(run)
         self.flush()
+
+    def leave_alone(self) -> None:
+        """Tell a worker that was ordered ahead that the one before it is gone."""
+        if not self.is_alone:
+            self.is_alone = True
+            self._unsent += encode(Alone())
+            self.flush()
 
     def flush(self) -> bool:
         """Send what the socket takes now; True when nothing is left."""

@@ -18,6 +18,7 @@ from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse, reap
 from supervisor.pool.reckoning import Reckoning
 from supervisor.pool.recycling import LEAKS, Recycling
+from supervisor.pool.roster import Roster
 from supervisor.pool.spawner import Spawner, Zygote
 from supervisor.pool.strays import Strays
 from worker.protocol import Outcome, Progress, Ready
@@ -51,7 +52,8 @@ class Pool:
         recycling: Recycling,
         log: Log,
     ) -> None:
-        self.handles: dict[int, Handle] = {}
+        self._roster = Roster()
+        self.handles = self._roster.handles  # those that get runs, by slot
         self.spawner = spawner
         self._kills = Kills(spawner)
         self.answers = Answers(spawner, readers, self._kills.tree, log)
@@ -62,24 +64,21 @@ class Pool:
         self._log = log
         self._restarts = Restarts()
         self._recycling = recycling
-        self._cgroups = spawner.cgroups
         self._reckoning = Reckoning(spawner.cgroups)
-        # Killed and replaced already, and not reaped yet, by pid.
-        self._leaving: dict[int, Handle] = {}
         self._wanted = 0
         self._unclaimed: dict[int, Corpse] = {}
         self._last_fault = ""
 
     def read(self) -> list[Report]:
         """Read all that rang: the zygote first, whose answers give the workers their pids."""
-        self.answers.read(self.handles.values())
+        self.answers.read(self._roster)
         reports = []
         now = self._clock()
-        for handle in self._readers.take(self.handles):
+        for handle in self._readers.take():
             handle.read(now)
             if handle.eof_at is not None:
                 self._readers.drop_socket(handle)
-        for handle in self.handles.values():
+        for handle in self._roster:
             reports += self._take_inbox(handle)
         return reports
 
@@ -89,34 +88,31 @@ class Pool:
         corpses = [*self._unclaimed.values(), *reap()]
         self._unclaimed.clear()
         for corpse in corpses:
-            handle = next((h for h in self.handles.values() if h.pid == corpse.pid), None)
-            if handle is not None:
+            if (handle := self._roster.of_pid(corpse.pid)) is not None:
                 deaths.append(self._bury(handle, corpse))
-            elif (left := self._leaving.pop(corpse.pid, None)) is not None:
-                self._cgroups.release(left)
+            elif (left := self._roster.leaving.pop(corpse.pid, None)) is not None:
+                self.spawner.cgroups.release(left)
                 deaths.append(Death(left, corpse))
             elif (zygote := self.answers.note_death(corpse, self._clock())) is not None:
                 deaths += self._orphaned_orders(zygote)
             else:
                 # An orphan of a crew: where one was, others may be.
                 self._strays.suspect()
-                if any(h.pid is None for h in self.handles.values()):
+                if None in self._roster.pids:
                     # Or a worker, and the zygote's answer with its pid is still on its way.
                     self._unclaimed[corpse.pid] = corpse
         if deaths:
             self._strays.suspect()
-        known = {handle.pid for handle in self.handles.values()} | self._leaving.keys()
         zygotes = {zygote.pid for zygote in self.spawner.zygotes}
-        self._strays.kill(known | zygotes | self._readers.companions)
+        self._strays.kill(self._roster.pids | zygotes | self._readers.companions)
         return deaths
 
     def overdue(self, now: float) -> list[tuple[Handle, str]]:
         """Return who must go, and why."""
-        handles = self.handles.values()
-        for handle in handles:
+        for handle in self._roster:
             if handle.is_overdue:
                 self._readers.hear(handle)
-        found = [(handle, verdict_on(handle, now, self._boot_timeout_s)) for handle in handles]
+        found = [(h, verdict_on(h, now, self._boot_timeout_s)) for h in self._roster]
         return [(handle, because) for handle, because in found if because]
 
     def hasten(self, handle: Handle, because: str) -> None:
@@ -156,23 +152,27 @@ class Pool:
             raise WorkersCannotBoot(self._restarts.failed_boots, self._last_fault)
         if wanted and (zygote := self.spawner.tend(now)) is not None:
             self._readers.add_zygote(zygote)
-        for handle in list(self.handles.values()):
+        for handle in self._roster:
             if handle.state is State.IDLE and (because := self._unfit_because(handle, now)):
                 self._retire(handle, because)
-        for slot in range(wanted):
-            if slot not in self.handles and now >= self._restarts.not_before(slot):
-                self._order(slot, now)
+        if not wanted:
+            self._dismiss_successors()
+        for slot in self._open_slots():
+            if now >= self._restarts.not_before(slot):
+                self._fill(slot, now)
+        for handle in self._roster.left_alone():
+            handle.leave_alone()
 
     def recycle(self, handle: Handle, because: str, now: float) -> None:
         """Replace an idle worker at once; `because` is one of the reasons in recycling.py."""
         self._retire(handle, because)
-        if handle.slot < self._wanted:
-            self._order(handle.slot, now)
+        if handle.slot in self._open_slots():
+            self._fill(handle.slot, now)
 
     @property
     def is_empty(self) -> bool:
         """Whether no worker is there any more, not even one that is about to be reaped."""
-        return not self.handles and not self._leaving
+        return self._roster.is_empty
 
     def reload(self, now: float) -> None:
         """Start a new zygote; workers of the old one are replaced as they fall idle."""
@@ -181,18 +181,18 @@ class Pool:
 
     def next_alarm(self) -> float | None:
         """Return the earliest time at which overdue() or resize() has something to do."""
-        found = [alarm_of(handle, self._boot_timeout_s) for handle in self.handles.values()]
+        found = [alarm_of(handle, self._boot_timeout_s) for handle in self._roster]
         found += [self._recycling.alarm(handle) for handle in self.handles.values()]
         alarms = [alarm for alarm in found if alarm is not None]
         if self.spawner.is_ready:
-            missing = [slot for slot in range(self._wanted) if slot not in self.handles]
-            alarms += [self._restarts.not_before(slot) for slot in missing]
+            alarms += [self._restarts.not_before(slot) for slot in self._open_slots()]
         if self._wanted and (zygote_alarm := self.spawner.next_alarm()) is not None:
             alarms.append(zygote_alarm)
         return min(alarms, default=None)
 
     def end_zygotes(self) -> None:
         """Kill the zygotes; for the end, when no worker is wanted any more."""
+        self._dismiss_successors()
         self._kills.zygotes()
 
     def _unfit_because(self, handle: Handle, now: float) -> str:
@@ -211,11 +211,28 @@ class Pool:
         self._kills.worker(handle)
         self._readers.drop(handle)
         handle.close()
-        self._leaving[handle.pid] = self.handles.pop(handle.slot)
+        self._roster.drop(handle)
+        self._roster.leaving[handle.pid] = handle
+
+    def _open_slots(self) -> list[int]:
+        is_well = self.spawner.is_ready and not self._restarts.failed_boots
+        goes_soon = self._recycling.is_in_last_run if is_well else None
+        return self._roster.open_slots(self._wanted, goes_soon)
+
+    def _dismiss_successors(self) -> None:
+        for handle in self._roster.successors.values():
+            if handle.state is not State.DOOMED:
+                self.kill(handle, "retired")
+
+    def _fill(self, slot: int, now: float) -> None:
+        if not self._roster.take_over(slot):
+            self._order(slot, now)
 
     def _order(self, slot: int, now: float) -> None:
+        # The worker that has the slot, if it is the successor's that is to be had.
+        present = self.handles.get(slot)
         try:
-            handle = self.spawner.order(slot, now)
+            handle = self.spawner.order(slot, now, ahead_of=present)
         except OSError as error:
             # No descriptors left: what runs goes on, and this slot waits.
             self._restarts.postpone(slot, now)
@@ -223,7 +240,7 @@ class Pool:
             return
         if handle is not None:
             handle.stretch = self._recycling.draw()
-            self.handles[slot] = handle
+            self._roster.add(handle, is_ahead=present is not None)
             self._readers.add(handle)
 
     def _take_inbox(self, handle: Handle) -> list[Report]:
@@ -246,14 +263,14 @@ class Pool:
         for word in handle.inbox:
             handle.note(word)
         self._readers.drop(handle)
-        self._cgroups.release(handle)
+        self.spawner.cgroups.release(handle)
         if handle.run is not None and handle.run.deadline.is_over:
             # By SIGTERM, say, before the grace was over.
             handle.doomed_because = handle.doomed_because or handle.run.deadline.because
         self._note_end(handle, corpse, now)
         self._reckoning.at_death(handle, corpse, now)
         handle.close()
-        del self.handles[handle.slot]
+        self._roster.drop(handle)
         return Death(handle, corpse)
 
     def _note_end(self, handle: Handle, corpse: Corpse, now: float) -> None:
@@ -278,10 +295,6 @@ class Pool:
 
     def _orphaned_orders(self, zygote: Zygote) -> list[Death]:
         """Give up orders that a dead zygote did not carry out: no answer will come."""
-        self.answers.note(zygote, self.handles.values())
-        owed = [
-            handle
-            for handle in self.handles.values()
-            if handle.zygote_pid == zygote.pid and handle.pid is None
-        ]
+        self.answers.note(zygote, self._roster)
+        owed = [h for h in self._roster if h.zygote_pid == zygote.pid and h.pid is None]
         return [self._bury(handle, Corpse(0, 0)) for handle in owed]

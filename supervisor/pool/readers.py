@@ -5,7 +5,7 @@ away, within a budget: a crew that floods its stdout is read slowly, which makes
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.spawner import Zygote
@@ -27,18 +27,18 @@ class Readers:
         self._ring = ring
         self._tell_line = tell_line
         self._clock = clock
-        self._rang: set[int] = set()
+        self._rang: set[Handle] = set()
 
     def add(self, handle: Handle) -> None:
         """Listen to a worker's socket and log."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(handle.sock, self._note, handle.slot)
+        loop.add_reader(handle.sock, self._note, handle)
         loop.add_reader(handle.log_fd, self._read_log, handle)
 
-    def take(self, handles: Mapping[int, Handle]) -> list[Handle]:
+    def take(self) -> list[Handle]:
         """Return the workers whose sockets rang since the last call."""
         rang, self._rang = self._rang, set()
-        return [handles[slot] for slot in rang if slot in handles]
+        return [handle for handle in rang if handle.state is not State.GONE]
 
     def drop_socket(self, handle: Handle) -> None:
         """Stop listening to a socket that is at its end; it would ring for ever."""
@@ -88,8 +88,8 @@ class Readers:
         if zygote.sock.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(zygote.sock)
 
-    def _note(self, slot: int) -> None:
-        self._rang.add(slot)
+    def _note(self, handle: Handle) -> None:
+        self._rang.add(handle)
         self._ring()
 
     def _read_log(self, handle: Handle) -> None:

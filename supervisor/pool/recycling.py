@@ -118,6 +118,12 @@ class Recycling:
         )
         return due(facts, self._limits, handle.stretch)
 
+    def is_in_last_run(self, handle: Handle) -> bool:
+        """Whether a worker has a run after which it goes, whatever comes of it."""
+        if not self._limits.max_runs or handle.state is not State.BUSY:
+            return False
+        return handle.runs_done + 1 >= most_runs(self._limits, handle.stretch)
+
     def alarm(self, handle: Handle) -> float | None:
         """Return when an idle worker is too old; None when that is not awaited."""
         if not self._limits.max_age_s or handle.runs_done == 0 or handle.state is not State.IDLE:

@@ -113,8 +113,11 @@ class Spawner:
             return self.coming.started_at + self._plan.boot_timeout_s
         return None if self.current else self._not_before
 
-    def order(self, slot: int, now: float) -> Handle | None:
-        """Order a worker for a slot; None when the zygote cannot take the order now."""
+    def order(self, slot: int, now: float, ahead_of: Handle | None = None) -> Handle | None:
+        """Order a worker for a slot; None when the zygote cannot take the order now.
+
+        `ahead_of` is who has the slot and goes on until the new one has booted.
+        """
         if self.current is None:
             return None
         self._serial += 1
@@ -122,7 +125,11 @@ class Spawner:
         handle.zygote_pid = self.current.pid
         self.cgroups.expect(handle)
         handle.code = self.current.word.code if self.current.word else {}
-        frame = encode(Spawn(slot=slot, order=handle.order))
+        if ahead_of is not None:
+            handle.berth, handle.is_alone = 0 if ahead_of.berth else 1, False
+        frame = encode(
+            Spawn(slot=slot, order=handle.order, berth=handle.berth, is_ahead=ahead_of is not None)
+        )
         try:
             socket.send_fds(self.current.sock, [frame], list(handle.descriptors_to_give()))
         except OSError:

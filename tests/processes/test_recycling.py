@@ -1,10 +1,17 @@
 """What crews leave in their workers is told, and which workers are replaced for it, or for age."""
 
-from tests.support.linux import is_alive
+import os
+import signal
+
+from tests.support.linux import is_alive, living_below, title_of
 from tests.support.plugins import write_crew
 from tests.support.waiting import wait_until
 
 PID = "return str(os.getpid())"
+
+
+def idle_pids(supervisor):
+    return {p.pid for p in living_below(supervisor.pid) if title_of(p) == "crewpool s0 idle"}
 
 
 def pids(world, runs):
@@ -224,3 +231,62 @@ def test_a_worker_that_is_larger_than_it_may_be_is_replaced_after_its_run(
     assert first == second != third
     assert {world.result(run)["status"] for run in runs} == {"completed"}
     wait_until(lambda: supervisor.log_lines("worker_recycled", because="memory_soft"))
+
+
+def test_the_next_worker_has_booted_when_the_last_run_of_one_ends(
+    start_supervisor, world, tmp_path
+):
+    plugins = write_crew(tmp_path, "waits", "time.sleep(1)\nreturn str(os.getpid())")
+    supervisor = start_supervisor(
+        plugin_dir=plugins, CREWPOOL_WORKERS=1, CREWPOOL_MAX_RUNS_PER_WORKER=1
+    ).wait_idle(1)
+    first = world.publish(plugin="waits")
+    busy = wait_until(lambda: supervisor.busy("waits"))
+
+    successor = wait_until(lambda: idle_pids(supervisor) - {busy})
+    second = world.publish(plugin="waits")
+
+    wait_until(lambda: world.have_results([first, second]))
+    assert pids(world, [first, second]) == [busy, *successor]
+
+
+def test_a_successor_takes_over_from_a_worker_that_was_killed_and_goes_with_a_drain(
+    start_supervisor, world
+):
+    supervisor = start_supervisor(CREWPOOL_WORKERS=1, CREWPOOL_MAX_RUNS_PER_WORKER=1).wait_idle(1)
+    world.publish(plugin="sleeps")
+    busy = wait_until(lambda: supervisor.busy("sleeps"))
+    (successor,) = wait_until(lambda: idle_pids(supervisor) - {busy})
+
+    os.kill(busy, signal.SIGKILL)
+
+    wait_until(lambda: supervisor.busy("sleeps") == successor)
+    wait_until(lambda: idle_pids(supervisor) - {busy, successor})
+    supervisor.signal(signal.SIGINT)
+    assert supervisor.wait_exit(5) == 4
+    assert not is_alive(successor)
+
+
+def test_what_a_killed_run_left_on_disk_goes_although_its_successor_had_booted(
+    start_supervisor, world, tmp_path
+):
+    code = 'open(os.environ["TMPDIR"] + "/left", "w"); time.sleep(settings["seconds"])'
+    plugins = write_crew(tmp_path, "writes", f'{code}; return "done"')
+    supervisor = start_supervisor(
+        plugin_dir=plugins,
+        CREWPOOL_WORKERS=1,
+        CREWPOOL_MAX_RUNS_PER_WORKER=1,
+        CREW_TIMEOUT_SECONDS=2,
+    ).wait_idle(1)
+    first = world.publish(plugin="writes", settings={"seconds": 60})
+    busy = wait_until(lambda: supervisor.busy("writes"))
+    wait_until(lambda: idle_pids(supervisor) - {busy})
+    storage = supervisor.folder / "storage"
+    # Tidying up at its boot, it leaves alone what belongs to the run that is on.
+    assert list(storage.rglob("left"))
+    wait_until(lambda: world.result(first))
+
+    second = world.publish(plugin="writes", settings={"seconds": 0})
+
+    assert wait_until(lambda: world.result(second))["status"] == "completed"
+    wait_until(lambda: not list(storage.rglob("left")))

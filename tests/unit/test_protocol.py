@@ -8,6 +8,7 @@ from worker.policies import CAUSES
 from worker.protocol import (
     HEADER,
     MAX_FRAME_BYTES,
+    Alone,
     Assignment,
     Decoder,
     Forked,
@@ -28,6 +29,8 @@ WORDS = [
     Outcome(run_id="r", ended="completed", output="{}"),
     Outcome(run_id="r", ended="rate_limited", retry_after_s=7.5),
     Spawn(slot=0, order=1),
+    Spawn(slot=0, order=2, berth=1, is_ahead=True),
+    Alone(),
     Forked(order=1, pid=8),
     Refused(reason="no"),
     ZygoteReady(modules=1, import_s=0.1, lazy={"p": "thread"}, code={"q": "0123456789ab"}),

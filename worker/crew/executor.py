@@ -76,6 +76,10 @@ class Executor:
             **facts,
         )
 
+    def take_over(self) -> None:
+        """Hear that the worker which had the slot before is gone."""
+        self._folders.take_over()
+
     def tidy(self, at_least_s: float, is_wanted: Callable[[], bool]) -> None:
         """Remove what crews left on disk, in at least this time, or until somebody waits."""
         self._folders.tidy(at_least_s, is_wanted)

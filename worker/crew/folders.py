@@ -22,10 +22,18 @@ _FIXED_AT_IMPORT = (
 
 
 class Folders:
-    """The folder of a slot. A worker that died in it may have left anything there."""
+    """The folder of a slot. A worker that died in it may have left anything there.
 
-    def __init__(self, slot_folder: Path) -> None:
+    A slot has a second one, where another worker runs its last run while one that was ordered
+    ahead boots; that one tidies it up when take_over() was called.
+    """
+
+    def __init__(
+        self, slot_folder: Path, second_folder: Path | None = None, *, is_ahead: bool = False
+    ) -> None:
         self._slot_folder = slot_folder
+        self._second_folder = second_folder
+        self._is_alone = not is_ahead
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -51,12 +59,21 @@ class Folders:
             tempfile.tempdir = None
             os.chdir("/")
 
+    def take_over(self) -> None:
+        """Hear that nobody uses the second folder any more."""
+        self._is_alone = True
+
     def tidy(self, at_least_s: float, is_wanted: Callable[[], bool]) -> bool:
         """Remove what runs left; True when all is gone.
 
         After that time it stops for the sake of somebody who waits: the rest has time.
         """
         until = time.monotonic() + at_least_s
-        return leftovers.empty(
-            self._slot_folder, (), lambda: time.monotonic() >= until and is_wanted()
-        )
+
+        def is_time_up() -> bool:
+            return time.monotonic() >= until and is_wanted()
+
+        is_done = leftovers.empty(self._slot_folder, (), is_time_up)
+        if self._is_alone and self._second_folder is not None:
+            is_done &= leftovers.empty(self._second_folder, (), is_time_up)
+        return is_done
