@@ -245,8 +245,9 @@ def main() -> int:
     janitor.wear(os.environ.get(janitor.MARKER, ""))
     if os.getppid() != config.supervisor_pid:
         return 0
-    # crewai makes this folder while it is imported; else it would be one in our user's home.
-    os.environ["CREWAI_STORAGE_DIR"] = config.storage_dir
+    # crewai writes to both while it is imported; else it would be to our user's home, and to
+    # a folder that we share with everybody.
+    os.environ["CREWAI_STORAGE_DIR"] = os.environ["TMPDIR"] = config.storage_dir
     setproctitle.setproctitle("crewpool zygote importing")
     os.set_inheritable(config.control_fd, False)  # positional-only
     control = socket.socket(fileno=config.control_fd)

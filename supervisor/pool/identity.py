@@ -39,9 +39,9 @@ class Identity:
         """Return what makes subprocess start a program as this user."""
         return {"user": self.uid, "group": self.gid, "extra_groups": self.groups}
 
-    def variables(self) -> dict[str, str]:
-        """Return what says in an environment who one is."""
-        return {"USER": self.name, "LOGNAME": self.name, "HOME": self.home or "/tmp"}  # noqa: S108  # a place to write, as in the image
+    def variables(self, folder: Path) -> dict[str, str]:
+        """Return what says in an environment who one is; `folder` is for who has no home."""
+        return {"USER": self.name, "LOGNAME": self.name, "HOME": self.home or str(folder)}
 
 
 def identity_of(user: str) -> Identity | None:

@@ -55,7 +55,7 @@ class ZygotePlan:
         identity = self.identity
         return subprocess.Popen(
             self._command(control_fd),
-            env={**self.environment(), **(identity.variables() if identity else {})},
+            env={**self.environment(), **self._who()},
             cwd=self.storage_dir,
             pass_fds=[control_fd],
             stdin=subprocess.DEVNULL,
@@ -66,6 +66,9 @@ class ZygotePlan:
             # The zygote itself, and not only its workers: it imports the plugins' code.
             **(identity.of_process() if identity else {}),
         )
+
+    def _who(self) -> dict[str, str]:
+        return self.identity.variables(self.storage_dir) if self.identity else {}
 
     def _command(self, control_fd: int) -> list[str]:
         facts = {

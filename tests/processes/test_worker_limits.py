@@ -84,11 +84,11 @@ def test_memory_beyond_the_limit_is_refused_to_the_crew(start_supervisor, world,
     assert output_of(world, "writes")["raw"] == "written"
 
 
-@pytest.mark.slow
-def test_a_limit_that_no_worker_could_keep_ends_with_its_name(start_supervisor):
+def test_a_limit_that_no_worker_could_keep_is_named_and_no_run_is_taken(start_supervisor, world):
+    run = world.publish()
     supervisor = start_supervisor(wait=False, CREWPOOL_WORKER_DATA_BYTES="1MB")
 
-    assert supervisor.wait_exit(40) == 3
+    wait_until(lambda: len(supervisor.log_lines("worker_died")) >= 2)
 
-    (told,) = supervisor.log_lines("gave_up")
-    assert "CREWPOOL_WORKER_DATA_BYTES" in told["reason"]
+    assert "CREWPOOL_WORKER_DATA_BYTES (1048576) is too low" in supervisor.log()
+    assert world.results(run) == []

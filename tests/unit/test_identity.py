@@ -1,5 +1,7 @@
 """Whom workers run as, and what a supervisor needs for it."""
 
+from pathlib import Path
+
 import pytest
 
 from supervisor.errors import UserUnknown
@@ -18,7 +20,7 @@ def test_a_number_need_not_be_known_to_the_machine():
     unknown = identity_of("123456")
 
     assert (unknown.uid, unknown.gid, unknown.groups) == (123456, 123456, ())
-    assert unknown.variables() == {"USER": "123456", "LOGNAME": "123456", "HOME": "/tmp"}
+    assert unknown.variables(Path("/x")) == {"USER": "123456", "LOGNAME": "123456", "HOME": "/x"}
 
 
 @pytest.mark.parametrize("user", ["nobody-knows-them", "9" * 30, str(2**32 - 1), "no\0body", "-1"])
