@@ -25,7 +25,7 @@ def test_a_deadline_holds_while_redis_is_away(start_supervisor, own_server):
     assert is_alive(pid)
     wait_until(lambda: not is_alive(pid), 8)
 
-    (seen,) = supervisor.log_lines("run_post_mortem", run=run)
+    (seen,) = wait_until(lambda: supervisor.log_lines("run_post_mortem", run=run))
     assert seen["stall"] == "burning_cpu"
     own_server.start()
     result = wait_until(lambda: RedisWorld(own_server.client).result(run), 20)
