@@ -14,13 +14,8 @@ from sqlalchemy import JSON, DateTime, Dialect, Numeric, Text, TypeDecorator
 from sqlalchemy.dialects.postgresql import JSONB
 
 REPLACEMENT = "\ufffd"
-# Escapes in JSON that is ASCII, from left to right, so that none is found in the middle of
-# another: a whole pair of surrogates, then what cannot be kept, then all others.
-_ESCAPE = re.compile(
-    r"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
-    r"|(?P<unfit>\\u(?:0000|[dD][89a-fA-F][\da-fA-F]{2}))"
-    r"|\\."
-)
+# From left to right, so that none is found in the middle of another.
+_ESCAPE = re.compile(r"\\(u0000|.)")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -30,15 +25,17 @@ def fit_text(text: str) -> str:
 
 
 def fit_json(value: Any) -> str:
-    r"""Return the JSON of a value as every database takes it, in ASCII.
+    r"""Return the JSON of a value as every database takes it.
 
     Raises ValueError for numbers that JSON has not, RecursionError for what is too deep.
 
     >>> fit_json({"a": "x\x00y", "b": "\\u0000"})
-    '{"a": "x\\ufffdy", "b": "\\\\u0000"}'
+    '{"a": "x\ufffdy", "b": "\\\\u0000"}'
     """
-    text = json.dumps(value, allow_nan=False)
-    return _ESCAPE.sub(lambda found: r"\ufffd" if found["unfit"] else found[0], text)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if r"\u0000" in text:
+        text = _ESCAPE.sub(lambda found: REPLACEMENT if found[1] == "u0000" else found[0], text)
+    return fit_text(text)
 
 
 class CleanText(TypeDecorator[str]):

@@ -1,6 +1,7 @@
 """What a result says about the record of its run. Pure; whatever stands in it is hostile."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -51,14 +52,20 @@ def document_of(output: str) -> Any:
     """
     if _depth_of(output) <= DEEPEST_OUTPUT:
         try:
-            found = json.loads(output)
-            fit_json(found)
+            found = json.loads(output, parse_constant=_finite, parse_float=_finite)
         except (ValueError, RecursionError):
             pass
         else:
             # JSON's null is an output; a column without a value is none.
             return {"raw": output} if found is None else found
     return {"raw": output}
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number of JSON")
+    return number
 
 
 def _depth_of(text: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DatabaseError,
     DBAPIError,
     InterfaceError,
     OperationalError,
@@ -56,12 +57,17 @@ def where(engine: Engine) -> str:
 
 @contextmanager
 def answering(engine: Engine) -> Iterator[None]:
-    """Turn every way in which a database is not there, or is busy, into RecordsAway."""
+    """Turn every way in which a database is not there, or is busy, into RecordsAway.
+
+    RecordsMisconfigured is for what is no database at all, or a broken one.
+    """
     try:
         yield
     except (OperationalError, InterfaceError, PendingRollbackError, PoolExhausted) as error:
         raise _away(engine, error) from None
     except DBAPIError as error:
+        if type(error) is DatabaseError:  # its children are about statements
+            raise RecordsMisconfigured(where(engine), _told(engine, error)) from None
         # A server that was told to stop says so in many ways.
         if not error.connection_invalidated:
             raise
@@ -69,11 +75,15 @@ def answering(engine: Engine) -> Iterator[None]:
 
 
 def _away(engine: Engine, error: Exception) -> RecordsAway:
+    return RecordsAway(where(engine), _told(engine, error))
+
+
+def _told(engine: Engine, error: Exception) -> str:
     cause = str(getattr(error, "orig", None) or error).strip()
     password = engine.url.password
     if password:
         cause = cause.replace(str(password), "***")
-    return RecordsAway(where(engine), " ".join(cause.split())[:300])
+    return " ".join(cause.split())[:300]
 
 
 def _parsed(url: str) -> URL:

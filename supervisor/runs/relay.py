@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from supervisor.log import Log
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LEASE = "outbox"
 LEASE_S = 10.0
 PAGE = 50
+# So many in a row are no coincidence.
+MOST_REFUSED = 10
 # Younger runs are being published by the dispatcher that recorded them.
 GRACE_S = 5.0
 POLL_S = 1.0
@@ -46,12 +48,17 @@ class Places(Protocol):
 
 @dataclass
 class Round:
-    """What one look at the outbox came to. `trouble` ended it early; "" without."""
+    """What one look at the outbox came to. `trouble` ended it early; "" without.
+
+    `refused` are runs that Redis would not take, with what it said: for their own sake if it
+    takes the next one, else for a reason that concerns all.
+    """
 
     published: int = 0
     failed: int = 0
     skipped: int = 0
     trouble: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_moved(self) -> bool:
@@ -114,6 +121,7 @@ class Relay:
                 runs = self._store.unpublished(PAGE, self._grace_s, after=runs[-1].id)
         finally:
             self._store.leases.release(LEASE, owner)
+        done.trouble = done.trouble or next(iter(done.refused.values()), "")
         return done
 
     def _relay_page(self, runs: "Sequence[PluginRun]", done: Round) -> None:
@@ -122,6 +130,7 @@ class Relay:
             for run in runs:
                 if self._place(run, done):
                     published.append(run.plugin_run_id)
+                    self._give_up_refused(done)
                 if done.trouble:
                     return
         finally:
@@ -139,8 +148,16 @@ class Relay:
             # Another relay may have its key.
             self._store.note_skipped(run_id, str(error))
             done.skipped += 1
-        except (RequestInvalid, PublishFailed, AddressInvalid) as error:
-            self._note(run_id, error, done)
+        except RequestInvalid as error:
+            self._fail(run_id, str(error), done)
+        except (PublishFailed, AddressInvalid) as error:
+            self._store.note_failure(run_id, str(error))
+            is_refused = isinstance(error, PublishFailed) and not error.is_retryable
+            if is_refused:
+                done.refused[run_id] = str(error)
+            if not is_refused or len(done.refused) == MOST_REFUSED:
+                # It would be the same with all that follow; they stay, in order.
+                done.trouble = str(error)
         except Exception as error:  # noqa: BLE001  # one broken record must not stop all others
             self._store.note_skipped(run_id, f"{type(error).__name__}: {error}")
             done.skipped += 1
@@ -148,17 +165,20 @@ class Relay:
             return True
         return False
 
-    def _note(
-        self, run_id: str, error: RequestInvalid | PublishFailed | AddressInvalid, done: Round
-    ) -> None:
-        if is_of_the_run(error):
-            self._store.fail(run_id, str(error))
-            self._log.warning("outbox_run_failed", run=run_id, error=str(error))
+    def _give_up_refused(self, done: Round) -> None:
+        """Give up what Redis refused before it took another one.
+
+        A right that we lack, say, is refused to all of them: what was accepted is not given up
+        for what can be mended.
+        """
+        for run_id, error in done.refused.items():
+            self._fail(run_id, error, done)
+        done.refused.clear()
+
+    def _fail(self, run_id: str, error: str, done: Round) -> None:
+        if self._store.fail(run_id, error):
+            self._log.warning("outbox_run_failed", run=run_id, error=error)
             done.failed += 1
-        else:
-            # It would be the same with all that follow; they stay, in order.
-            self._store.note_failure(run_id, str(error))
-            done.trouble = str(error)
 
     def _tell(self, done: Round) -> None:
         """Tell the beginning and the end of a trouble, and nothing in between."""
@@ -170,14 +190,3 @@ class Relay:
                 "outbox_waits", error=done.trouble or f"{done.skipped} runs cannot be opened here"
             )
         self._told = told
-
-
-def is_of_the_run(error: RequestInvalid | PublishFailed | AddressInvalid) -> bool:
-    """Whether an error concerns one run for good, and no other.
-
-    An address or a right that is wrong concerns all of them, and can be mended: what was
-    accepted is not given up for it.
-    """
-    if isinstance(error, PublishFailed):
-        return not (error.is_retryable or error.is_permission)
-    return isinstance(error, RequestInvalid)

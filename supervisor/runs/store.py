@@ -30,7 +30,7 @@ from supervisor.runs.database import Database, changed
 from supervisor.runs.endings import values_of
 from supervisor.runs.errors import CursorInvalid, RunIdTaken
 from supervisor.runs.leases import Leases
-from supervisor.runs.models import FAILED, OPEN, PROCESSING, PluginRun
+from supervisor.runs.models import FAILED, OPEN, PROCESSING, STATUSES, PluginRun
 from supervisor.runs.outbox import NewRun
 from supervisor.streams.wire import Result
 
@@ -279,7 +279,8 @@ def _waiting(*run_ids: str) -> Update:
 
 def _narrowed(query: Select[PluginRun], which: RunFilter) -> Select[PluginRun]:
     if which.statuses:
-        query = query.where(PluginRun.status.in_(which.statuses))
+        known = [status for status in which.statuses if status in STATUSES]
+        query = query.where(PluginRun.status.in_(known))
     if which.plugin:
         query = query.where(PluginRun.plugin_name == which.plugin)
     if which.user_id is not None:
