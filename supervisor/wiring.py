@@ -109,7 +109,7 @@ async def wire(
     sweeper = Sweeper(host, name_of("sweep"), judge.of_lapsed)
     identity = identity_of(settings.worker_user)
     storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()), identity)
-    cgroups = Cgroups(choose_folder(), wakeups.ring, identity.uid if identity else None)
+    cgroups = Cgroups(choose_folder(), identity.uid if identity else None)
     plan = ZygotePlan.of(settings, environment.of_zygote, storage.path)
     plan = replace(plan, cgroup=str(cgroups.folder or ""))
     readers = _readers(wakeups, journal, ledger, companions)

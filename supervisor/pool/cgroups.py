@@ -12,7 +12,6 @@ the kernel's Documentation/admin-guide/cgroup-v2.rst.
 import asyncio
 import os
 import secrets
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -28,28 +27,21 @@ OWN = Path("/proc/self/cgroup")
 class Cgroups:
     """The groups of one supervisor. Without a folder it has none, and says so by False.
 
-    `ring` is called when a worker stands in its group, which may run crews from then on.
     `janitor_uid` is the user who may kill them all when we are gone, if that is not ours.
     """
 
-    def __init__(
-        self, folder: Path | None, ring: Callable[[], None], janitor_uid: int | None = None
-    ) -> None:
+    def __init__(self, folder: Path | None, janitor_uid: int | None = None) -> None:
         self.folder = folder
         self._janitor_uid = -1 if janitor_uid is None else janitor_uid
-        self._ring = ring
         self._to_remove: set[Path] = set()
-        # To move a process waits 10 ms for all CPUs, in the kernel: not the loop's to wait for.
+        # To move a process takes the kernel 10 to 50 ms, until all CPUs have passed by (RCU):
+        # not the loop's to wait for, nor the next run's. What a run starts until then is found
+        # in /proc, as where there are no groups.
         self._mover = ThreadPoolExecutor(1, "cgroups")
-
-    def expect(self, handle: Handle) -> None:
-        """Have a worker that was ordered wait for place() before its first run."""
-        handle.is_placed = self.folder is None
 
     def place(self, handle: Handle) -> None:
         """Begin to move a worker whose pid is known into a group of its own."""
         if self.folder is None or handle.pid is None:
-            handle.is_placed = True
             return
         loop, group = asyncio.get_running_loop(), self._group(handle)
         moved = loop.run_in_executor(self._mover, _move, group, handle.pid, self._janitor_uid)
@@ -70,7 +62,7 @@ class Cgroups:
     def release(self, handle: Handle) -> None:
         """Kill what a dead worker left in its group, and remove that."""
         if self.folder is not None:
-            self.kill(handle)
+            _write(self._group(handle) / "cgroup.kill", "1")
             self._to_remove.add(self._group(handle))
             # What was killed this moment still is in there: then a bit later, or with the next.
             self._remove_released()
@@ -90,11 +82,8 @@ class Cgroups:
         return (self.folder or Path()) / f"w{handle.order}"
 
     def _note(self, handle: Handle, error: BaseException | None) -> None:
-        # Refused, or gone meanwhile: the tree is found in /proc then.
+        # With an error: refused, or gone meanwhile.
         handle.is_grouped = error is None
-        handle.is_placed = True
-        handle.settle()
-        self._ring()
 
 
 def own_folder(mounts: Path = MOUNTS, own: Path = OWN) -> Path | None:

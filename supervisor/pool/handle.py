@@ -68,10 +68,9 @@ class Handle:
         self.ordered_at = ordered_at
         self.generation = generation
         self.pid: int | None = None
-        # In a control group of its own, once somebody who makes some has put it there.
+        # In a control group of its own; and whether that holds all that its runs started.
         self.is_grouped = False
-        self.is_placed = True
-        self._is_ready = False
+        self.is_all_grouped = True
         self.zygote_pid = 0
         # Hashes of the plugins that its zygote has imported.
         self.code: Mapping[str, str] = {}
@@ -124,6 +123,7 @@ class Handle:
             run.run_id, run.plugin, run.attempt, now, deadline, Progress(run_id=run.run_id)
         )
         self.state = State.BUSY
+        self.is_all_grouped &= self.is_grouped
         if self.pid is not None:
             self.run.before = begin(self.pid)
             self.first_fds = self.first_fds or open_fds(self.pid)
@@ -181,8 +181,7 @@ class Handle:
         that a crew left behind may still be talking of the run before.
         """
         if isinstance(word, Ready) and self.state is State.BOOTING:
-            self._is_ready = True
-            self.settle()
+            self.state = State.IDLE
             return True
         is_ours = self.run is not None and getattr(word, "run_id", None) == self.run.run_id
         if isinstance(word, Progress):
@@ -197,11 +196,6 @@ class Handle:
             return True
         self.faulty = f"said {word.kind!r} while {self.state.value}"
         return False
-
-    def settle(self) -> None:
-        """Be idle once the worker has said so and stands where it belongs."""
-        if self.state is State.BOOTING and self._is_ready and self.is_placed:
-            self.state = State.IDLE
 
     def read_log(self, tell: Callable[[str], None], now: float) -> bool:
         """Pass on complete lines of the crew's stdout and stderr; False when none came."""

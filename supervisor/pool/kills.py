@@ -30,8 +30,9 @@ class Kills:
             # The second look: what ran in both of them burns CPU.
             handle.run.scenes.append(read_scene(handle.pid, briefly=True))
         # What got out of its group is an orphan of ours then, and goes as strays go.
-        if not self._spawner.cgroups.kill(handle):
+        if not handle.is_all_grouped or not self._spawner.cgroups.kill(handle):
             self.tree(handle.pid)
+            self._spawner.cgroups.kill(handle)
 
     def tree(self, root: int) -> int:
         """Kill a process and all below it; return how many were killed."""

@@ -31,7 +31,7 @@ class Reckoning:
             return  # it died a moment ago: its corpse tells
         run.used = _of_run(seen, run.before, run.peak_bytes)
         handle.rss_bytes = seen.rss_bytes
-        if handle.is_grouped:
+        if handle.is_all_grouped:
             children = self._cgroups.others(handle)
         else:
             children = self._lookout.children_of(handle.pid, now)

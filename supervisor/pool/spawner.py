@@ -123,7 +123,6 @@ class Spawner:
         self._serial += 1
         handle = Handle(slot, self._serial, now, self.current.generation)
         handle.zygote_pid = self.current.pid
-        self.cgroups.expect(handle)
         handle.code = self.current.word.code if self.current.word else {}
         if ahead_of is not None:
             handle.berth, handle.is_alone = 0 if ahead_of.berth else 1, False

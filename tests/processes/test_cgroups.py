@@ -9,7 +9,7 @@ from supervisor.pool.cgroups import Cgroups, choose_folder, own_folder
 from supervisor.pool.handle import Handle
 from tests.support.linux import is_alive, pid_in
 from tests.support.plugins import write_crew
-from tests.support.waiting import wait_until
+from tests.support.waiting import eventually, wait_until
 
 pytestmark = [
     pytest.mark.alone,
@@ -64,15 +64,23 @@ def groups_of(supervisor):
     return found
 
 
+def placed(supervisor, workers=1):
+    """The groups once each worker stands in its own; a first run does not wait for that."""
+
+    def found():
+        groups = groups_of(supervisor)
+        return len(groups) == workers and all(groups.values()) and groups
+
+    return wait_until(found)
+
+
 def crew(tmp_path, code, **manifest):
     told = "".join(f"{name}: {value}\n" for name, value in manifest.items())
     return write_crew(tmp_path / "plugins", "drill", code, manifest=told)
 
 
 def test_each_worker_stands_in_a_group_of_its_own(supervisor):
-    supervisor.wait_idle()
-
-    groups = groups_of(supervisor)
+    groups = placed(supervisor, workers=2)
 
     assert sorted(groups.values(), key=min) == [
         {p} for p in sorted(supervisor.worker_pids().values())
@@ -83,9 +91,8 @@ def test_each_worker_stands_in_a_group_of_its_own(supervisor):
 def test_what_hops_from_process_to_process_dies_with_its_run(start_supervisor, world, tmp_path):
     plugins = crew(tmp_path, HOPS + "time.sleep(60)", timeout_s=1)
     supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1)
+    (before,) = placed(supervisor)
     run = world.publish(plugin="drill")
-    wait_until(lambda: supervisor.busy("drill"))
-    (before,) = groups_of(supervisor)
 
     wait_until(lambda: world.result(run))
 
@@ -97,8 +104,7 @@ def test_what_hops_from_process_to_process_dies_with_its_run(start_supervisor, w
 def test_what_a_run_leaves_is_seen_however_it_hides(start_supervisor, world, tmp_path):
     plugins = crew(tmp_path, HOPS + "return '# Done'")
     supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1)
-    supervisor.wait_idle(1)
-    (before,) = groups_of(supervisor)
+    (before,) = placed(supervisor)
 
     run = world.publish(plugin="drill")
 
@@ -110,7 +116,7 @@ def test_what_a_run_leaves_is_seen_however_it_hides(start_supervisor, world, tmp
 def test_a_daemon_of_a_worker_that_dies_by_itself_dies_too(start_supervisor, world, tmp_path):
     file = tmp_path / "pid"
     plugins = crew(tmp_path, BARE_DAEMON + DIES_THEN)
-    start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1, CREWPOOL_RETRY="{}")
+    placed(start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1, CREWPOOL_RETRY="{}"))
 
     world.publish(plugin="drill", settings={"file": str(file)})
 
@@ -124,6 +130,7 @@ def test_nothing_outlives_a_supervisor_not_even_without_an_environment(
     file = tmp_path / "pid"
     plugins = crew(tmp_path, BARE_DAEMON + "time.sleep(60)")
     supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1)
+    placed(supervisor)
     world.publish(plugin="drill", settings={"file": str(file)})
     daemon = pid_in(file)
 
@@ -135,7 +142,7 @@ def test_nothing_outlives_a_supervisor_not_even_without_an_environment(
 
 
 def test_a_supervisor_that_leaves_takes_its_groups_along(supervisor):
-    supervisor.wait_idle()
+    placed(supervisor, workers=2)
 
     assert supervisor.stop() == 0
 
@@ -145,8 +152,7 @@ def test_a_supervisor_that_leaves_takes_its_groups_along(supervisor):
 def test_the_next_start_removes_empty_groups_and_leaves_others_alone(supervisor):
     stale = own_folder() / "crewpool-1-dead"
     (stale / "w1").mkdir(parents=True)
-    supervisor.wait_idle()
-    before = groups_of(supervisor)
+    before = placed(supervisor, workers=2)
 
     choose_folder()
 
@@ -156,16 +162,13 @@ def test_the_next_start_removes_empty_groups_and_leaves_others_alone(supervisor)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
 async def test_a_zygote_of_another_user_may_kill_them_all():
-    loop_rang = asyncio.Event()
-    cgroups = Cgroups(choose_folder(), loop_rang.set, janitor_uid=65534)
+    cgroups = Cgroups(choose_folder(), janitor_uid=65534)
     handle = Handle(slot=0, order=1, ordered_at=0.0, generation=1)
     handle.given_away()
     worker = await asyncio.create_subprocess_exec("sleep", "60")
     handle.pid = worker.pid
-    cgroups.expect(handle)
     cgroups.place(handle)
-    assert not handle.is_placed
-    await asyncio.wait_for(loop_rang.wait(), 5)
+    await eventually(lambda: handle.is_grouped)
 
     kill = ("sh", "-c", f"echo 1 > {cgroups.folder}/cgroup.kill")
     killer = await asyncio.create_subprocess_exec(*kill, user=65534)
@@ -176,3 +179,20 @@ async def test_a_zygote_of_another_user_may_kill_them_all():
     cgroups.close()
     handle.close()
     assert not cgroups.folder.exists()
+
+
+def test_what_a_run_starts_before_its_worker_stands_in_a_group_dies_too(
+    start_supervisor, world, tmp_path
+):
+    """The next run in a slot begins at once, while the kernel takes its time to move a worker."""
+    file = tmp_path / "pid"
+    plugins = crew(tmp_path, BARE_DAEMON + "time.sleep(60)", timeout_s=1)
+    write_crew(plugins, "hasty", "time.sleep(60)", manifest="timeout_s: 0.3")
+    start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1)
+    world.publish(plugin="hasty")
+
+    run = world.publish(plugin="drill", settings={"file": str(file)})
+
+    daemon = pid_in(file)
+    wait_until(lambda: world.result(run))
+    wait_until(lambda: not is_alive(daemon), 2)
