@@ -1,6 +1,7 @@
-"""The tables: the record of each run, with the outbox in it, and leases between processes.
+"""The tables: the record of each run, with the outbox in it, schedules, and leases.
 
-Read and written by store.py only; others get a PluginRun as it stood when it was read.
+Read and written by store.py and schedules.py only; others get a PluginRun as it stood when it
+was read.
 Whoever changes a table writes a migration beside it, see migrations/.
 """
 
@@ -101,14 +102,18 @@ class PluginRun(Base):
             *("error_message", "attempts", "receipt", "created_at", "due_at", "published_at"),
             *("started_at", "completed_at", "duration_s", "publish_failures", "last_publish_error"),
         )
-        values = {name: getattr(self, name) for name in names}
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in values.items()
-        }
+        return _data_of(self, names)
 
     def __repr__(self) -> str:
         return f"PluginRun({self.plugin_run_id!r}, {self.plugin_name!r}, {self.status!r})"
+
+
+def _data_of(row: Base, names: tuple[str, ...]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }
 
 
 class Lease(Base):
@@ -119,3 +124,41 @@ class Lease(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     owner: Mapped[str] = mapped_column(String(64))
     until: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Schedule(Base):
+    """When to run a plugin for a user, over and over: a cron line in a time zone.
+
+    `next_due_at` is the time that fires next: whoever moves it on has fired it. `input` are the
+    settings with the credentials masked, `payload` all of them, sealed where there are any.
+    `digest` is the same for what would fire the same at the same times.
+    """
+
+    __tablename__ = "crewpool_schedules"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    cron: Mapped[str] = mapped_column(CleanText)
+    timezone: Mapped[str] = mapped_column(CleanText)
+    plugin_name: Mapped[str] = mapped_column(CleanText)
+    user_id: Mapped[int] = mapped_column(UserId)
+    priority: Mapped[str] = mapped_column(String(16))
+    input: Mapped[Any] = mapped_column(Document)
+    payload: Mapped[str] = mapped_column(CleanText)
+    digest: Mapped[str] = mapped_column(String(40), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    next_due_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+    last_due_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    last_run_id: Mapped[str] = mapped_column(CleanText, default="")
+    fired: Mapped[int] = mapped_column(Integer, default=0)
+    missed: Mapped[int] = mapped_column(Integer, default=0)
+    last_missed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    last_error: Mapped[str] = mapped_column(CleanText, default="")
+
+    def as_data(self) -> dict[str, Any]:
+        """Return all that may be shown, fit for JSON. What is sealed is not in it."""
+        names = (
+            *("id", "cron", "timezone", "plugin_name", "user_id", "priority", "input"),
+            *("created_at", "next_due_at", "last_due_at", "last_run_id", "fired", "missed"),
+            *("last_missed_at", "last_error"),
+        )
+        return _data_of(self, names)

@@ -8,6 +8,7 @@ from supervisor.runs.errors import RecordsMisconfigured, RecordsNotConfigured, R
 from supervisor.settings import Settings
 
 if TYPE_CHECKING:
+    from supervisor.runs.schedules import Schedules
     from supervisor.runs.sealing import Sealer
     from supervisor.runs.store import RunStore
 
@@ -49,6 +50,15 @@ def open_sealer(settings: Settings) -> "Sealer | None":
     if not path.name:
         raise RecordsMisconfigured(url, "it names no file")
     return Sealer.of(path.with_name(f"{path.name}.key"))
+
+
+def open_schedules(settings: Settings, store: "RunStore") -> "Schedules":
+    """Return the schedules beside the records. Raises as `open_sealer`."""
+    try:
+        from supervisor.runs.schedules import Schedules  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        raise RecordsNotInstalled(str(error.name)) from None
+    return Schedules(store, open_sealer(settings), settings.max_payload_bytes)
 
 
 def key_maker() -> Callable[[Path], None]:

@@ -81,20 +81,24 @@ class RunStore:
         """
         try:
             with self.database.writing() as session:
-                if found := self._already(session, new):
-                    return found
-                run = PluginRun(**new.values(self._clock()))
-                if session.scalar(_BACKLOG) is not None:
-                    run.publish_failures, run.last_publish_error = 1, BEHIND
-                session.add(run)
-                session.flush()
-                return Added(ADDED, run)
+                return self.added(session, new)
         except IntegrityError:
             # Somebody else added the same at the same time, and is there to be found now.
             with self.database.writing() as session:
                 if found := self._already(session, new):
                     return found
             raise
+
+    def added(self, session: Session, new: NewRun) -> Added:
+        """Record a run in a transaction of the caller's, and as `add` in all else."""
+        if found := self._already(session, new):
+            return found
+        run = PluginRun(**new.values(self._clock()))
+        if session.scalar(_BACKLOG) is not None:
+            run.publish_failures, run.last_publish_error = 1, BEHIND
+        session.add(run)
+        session.flush()
+        return Added(ADDED, run)
 
     def _already(self, session: Session, new: NewRun) -> Added | None:
         known = session.scalar(_of(new.run_id))

@@ -67,7 +67,9 @@ def url(request, database, tmp_path):
         return f"sqlite:///{tmp_path}/runs.db"
     url = request.getfixturevalue("_tables")
     with request.getfixturevalue("postgres").connected(url) as connection:
-        connection.execute("TRUNCATE plugin_runs, crewpool_leases RESTART IDENTITY")
+        connection.execute(
+            "TRUNCATE plugin_runs, crewpool_leases, crewpool_schedules RESTART IDENTITY"
+        )
     return url
 
 

@@ -1,0 +1,217 @@
+"""Schedules: kept in the database of the records, and fired by whoever is first.
+
+A firing records its run and moves the schedule on in one transaction, which finds the schedule
+as it was when its time was worked out, or does nothing: one run a time, however many look. The
+id of the run follows from schedule and time. Publishing is the outbox's business.
+"""
+
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from supervisor.runs.cron import Cron, CronInvalid, Due
+from supervisor.runs.database import changed
+from supervisor.runs.errors import OutboxKeyUnfit
+from supervisor.runs.models import Schedule
+from supervisor.runs.outbox import NewRun
+from supervisor.runs.requests import PluginRequest
+from supervisor.runs.store import LONGEST_ERROR, RunStore
+
+if TYPE_CHECKING:
+    from supervisor.runs.sealing import Sealer
+
+LARGEST_PAYLOAD_BYTES = 1_048_576
+_NAMESPACE = uuid.UUID("6a1c1b1e-3f0e-5d5b-9b43-0c5e1d1f7a11")
+
+
+@dataclass(frozen=True)
+class NewSchedule:
+    """What is asked for: a cron line in a time zone, and what to run then.
+
+    `settings` may hold credentials under keys that begin with `_`.
+    """
+
+    cron: Cron
+    plugin_name: str
+    user_id: int
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    priority: str = "normal"
+
+    def request(self, run_id: str) -> PluginRequest:
+        """Return the request for a run of it."""
+        return PluginRequest(
+            self.plugin_name, self.user_id, self.settings, run_id, priority=self.priority
+        )
+
+
+@dataclass(frozen=True)
+class Firing:
+    """A time that was fired, the run that it became, and how many times before were missed."""
+
+    schedule: Schedule
+    due: Due
+    request: PluginRequest
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Schedules:
+    """The schedules of one database. All methods raise RecordsAway and RecordsOutdated."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        sealer: "Sealer | None" = None,
+        max_payload_bytes: int = LARGEST_PAYLOAD_BYTES,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._max_payload_bytes = max_payload_bytes
+        self._clock = clock
+
+    def add(self, new: NewSchedule) -> tuple[Schedule, bool]:
+        """Keep a schedule; return it, and whether it is new. Safe to repeat.
+
+        One that differs in nothing but credentials takes the place of the one before, and
+        keeps its times. Raises RequestInvalid, OutboxKeyMissing, CronInvalid.
+        """
+        now, schedule_id = self._clock(), secrets.token_hex(6)
+        next_due_at = new.cron.after(now)
+        if next_due_at is None:
+            raise CronInvalid(f"{new.cron.line!r} will never be due", "another cron line")
+        run = self._new_run(new.request(run_id_of(schedule_id, next_due_at)))
+        payload = json.dumps(dict(new.settings))
+        if not run.payload.startswith("{") and self._sealer is not None:
+            payload = self._sealer.sealed(payload)
+        schedule = Schedule(
+            id=schedule_id,
+            cron=new.cron.line,
+            timezone=new.cron.zone,
+            plugin_name=new.plugin_name,
+            user_id=new.user_id,
+            priority=new.priority,
+            input=run.settings,
+            payload=payload,
+            digest=_digest_of(new, run.digest),
+            created_at=now,
+            next_due_at=next_due_at,
+        )
+        try:
+            return self._kept(schedule)
+        except IntegrityError:
+            # Somebody else added the same at the same time, and is there to be found now.
+            return self._kept(schedule)
+
+    def _kept(self, schedule: Schedule) -> tuple[Schedule, bool]:
+        with self._store.database.writing() as session:
+            known = session.scalar(select(Schedule).where(Schedule.digest == schedule.digest))
+            if known is not None:
+                known.payload, known.input = schedule.payload, schedule.input
+                return known, False
+            session.add(schedule)
+            session.flush()
+            return schedule, True
+
+    def list(self) -> Sequence[Schedule]:
+        """Return all, the one that is due next first."""
+        with self._store.database.reading() as session:
+            return session.scalars(select(Schedule).order_by(Schedule.next_due_at)).all()
+
+    def remove(self, schedule_id: str) -> bool:
+        """Take one away: it fires no more. False when there is none."""
+        return self._store.database.change(delete(Schedule).where(Schedule.id == schedule_id))
+
+    def due(self) -> tuple[Sequence[Schedule], datetime | None]:
+        """Return those that are due now, and when the next of the others will be."""
+        now = self._clock()
+        is_due = Schedule.next_due_at <= now
+        with self._store.database.reading() as session:
+            found = session.scalars(select(Schedule).where(is_due).order_by(Schedule.next_due_at))
+            later = session.scalar(select(func.min(Schedule.next_due_at)).where(~is_due))
+            return found.all(), later
+
+    def fire(self, schedule: Schedule) -> Firing | None:
+        """Record the run of the latest time that has come; None when somebody else did.
+
+        Times before it were missed, and are only counted. Raises CronInvalid, OutboxKeyUnfit,
+        OutboxKeyMissing, RequestInvalid, RunIdTaken: then nothing has changed.
+        """
+        now = self._clock()
+        cron = Cron(schedule.cron, schedule.timezone)
+        due = cron.due(schedule.next_due_at, now)
+        next_due_at = cron.after(due.at)
+        if next_due_at is None:
+            raise CronInvalid(f"{cron.line!r} will never be due again", "remove the schedule")
+        request = self._request_of(schedule, due.at)
+        new = self._new_run(request)
+        moving = (
+            update(Schedule)
+            .where(Schedule.id == schedule.id, Schedule.next_due_at == schedule.next_due_at)
+            .values(
+                next_due_at=next_due_at,
+                last_due_at=due.at,
+                last_run_id=request.plugin_run_id,
+                fired=Schedule.fired + 1,
+                last_error="",
+            )
+        )
+        if due.missed:
+            moving = moving.values(missed=Schedule.missed + due.missed, last_missed_at=now)
+        with self._store.database.writing() as session:
+            if not changed(session, moving):
+                return None
+            self._store.added(session, new)
+        return Firing(schedule, due, request)
+
+    def note_error(self, schedule: Schedule, error: str) -> bool:
+        """Note why a schedule cannot fire; return whether that is news."""
+        told = error[:LONGEST_ERROR]
+        return self._store.database.change(
+            update(Schedule)
+            .where(Schedule.id == schedule.id, Schedule.last_error != told)
+            .values(last_error=told)
+        )
+
+    def _request_of(self, schedule: Schedule, due_at: datetime) -> PluginRequest:
+        payload = schedule.payload
+        if not payload.startswith("{"):
+            if self._sealer is None:
+                told = "it is not set, and the schedule is sealed"
+                raise OutboxKeyUnfit("CREWPOOL_OUTBOX_KEY_FILE", told)
+            payload = self._sealer.opened(payload)
+        return PluginRequest(
+            schedule.plugin_name,
+            schedule.user_id,
+            json.loads(payload),
+            run_id_of(schedule.id, due_at),
+            priority=schedule.priority,
+        )
+
+    def _new_run(self, request: PluginRequest) -> NewRun:
+        return NewRun.of(request, self._sealer, self._max_payload_bytes)
+
+
+def run_id_of(schedule_id: str, due_at: datetime) -> str:
+    """Return the id of the run that a time becomes, the same for all who work it out.
+
+    >>> run_id_of("a", datetime(2026, 1, 1, 7, tzinfo=UTC))
+    '114fc420-5493-5aa7-b364-200f4d34ae8b'
+    """
+    moment = due_at.astimezone(UTC).isoformat(timespec="seconds")
+    return str(uuid.uuid5(_NAMESPACE, f"{schedule_id} {moment}"))
+
+
+def _digest_of(new: NewSchedule, of_run: str) -> str:
+    parts = [new.cron.line.upper(), new.cron.zone, new.priority, of_run]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
