@@ -129,6 +129,11 @@ class Settings(WorkerSettings, BaseSettings):
     outbox_key_file: Path | None = Field(
         None, description="seals credentials that wait in the outbox; default: beside the file"
     )
+    gateway_host: str = Field("127.0.0.1", description="where crewpool gateway listens")
+    gateway_port: int = Field(8080, ge=0, le=65535, description="0 takes a free port")
+    gateway_token_file: Path | None = Field(
+        None, description="who may use the gateway: one token a line; default: this machine only"
+    )
     messages_stream: str = Field(
         "", description="how the control streams begin; default: crewpool:messages"
     )

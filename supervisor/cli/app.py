@@ -31,6 +31,7 @@ COMMANDS = {
     "ctl": "Tell supervisors what to do, on any host.",
     "plugins": "Look at the plugins.",
     "config": "Look at the settings.",
+    "gateway": "Take runs in over HTTP.",
     "db": "Look after the run records of an application.",
     "doctor": "Find all problems at once, each with its cure.",
     "health": "Ask the supervisor here whether it is ready.",

@@ -114,6 +114,12 @@ def is_url(url: str, key: str = "") -> bool:
     return True
 
 
+async def ping(queue: Queue) -> None:
+    """Return when the server answers. Raises RedisAway and Refused."""
+    async with looking(queue.client, "PING"):
+        await queue.client.ping()
+
+
 async def server(queue: Queue) -> ServerFacts:
     """Return what the server says of itself."""
     async with looking(queue.client, "INFO"):

@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from supervisor.errors import RedisAway
 from supervisor.streams.connection import answering
-from supervisor.streams.inspect import Refused
+from supervisor.streams.inspect import Refused, looking
 from supervisor.streams.keys import PRIORITIES
 from supervisor.streams.queue import Queue, ms
 from supervisor.streams.wire import Request, entry_fields, without_any_credentials
@@ -108,7 +108,7 @@ async def publish(queue: Queue, publication: Publication) -> Published:
     """
     run_id = publication.request.run_id
     # By itself, so that a server which is simply not there leaves no doubt.
-    async with answering(queue.client):
+    async with looking(queue.client, "PING"):
         await queue.client.ping()
     try:
         what, detail = await _call(queue, publication)
@@ -175,6 +175,7 @@ def _words(queue: Queue, publication: Publication) -> list[str]:
         "priority": publication.priority,
         "user_id": str(request.user_id),
         "published_at": f"{time.time():.3f}",
+        "digest": publication.unique,
     }
     if unique:
         record["unique"] = publication.unique

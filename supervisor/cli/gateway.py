@@ -1,0 +1,51 @@
+"""`crewpool gateway`: the HTTP intake, for applications that cannot speak Redis."""
+
+import asyncio
+
+import typer
+
+from supervisor.cli.preflight import redis_url_trouble
+from supervisor.configuration import load
+from supervisor.errors import SettingsWrong
+from supervisor.gateway.server import check, listen, serve
+from supervisor.log import to_stderr
+
+HELP = """Serve runs over HTTP: ask for one, look at it, follow it, cancel it.
+
+Listens on 127.0.0.1:8080 (CREWPOOL_GATEWAY_HOST, CREWPOOL_GATEWAY_PORT), for this machine only;
+with CREWPOOL_GATEWAY_TOKEN_FILE, a file with one token a line, for whoever has one of them. It
+speaks no TLS: put a proxy before it. With CREWPOOL_RECORDS_URL runs are recorded first, and
+accepted while Redis is away.
+
+\b
+Examples:
+  crewpool gateway
+  CREWPOOL_GATEWAY_TOKEN_FILE=tokens CREWPOOL_GATEWAY_HOST=0.0.0.0 crewpool gateway
+\b
+From another terminal:
+  curl http://127.0.0.1:8080/v1/runs --json '{"plugin_name": "hello", "user_id": 7}'
+  curl http://127.0.0.1:8080/v1/runs/RUN
+  curl -N http://127.0.0.1:8080/v1/runs/RUN/events
+  curl -X POST http://127.0.0.1:8080/v1/runs/RUN/cancel
+  curl http://127.0.0.1:8080/openapi.json
+\b
+TERM and INT end it: what is being answered is answered, who follows a run is sent away.
+\b
+Exit codes:
+  0   ended by a signal
+  2   bad settings
+"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(help=HELP)
+def gateway() -> None:
+    """Be the gateway."""
+    settings = load()
+    if trouble := redis_url_trouble(settings):
+        raise SettingsWrong([str(trouble)])
+    check(settings)
+    to_stderr(settings.log_level)
+    with listen(settings) as listening:
+        asyncio.run(serve(settings, listening))

@@ -1,0 +1,1 @@
+"""The HTTP intake: runs for those who cannot speak Redis. Served by `crewpool gateway`."""

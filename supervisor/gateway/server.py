@@ -1,0 +1,219 @@
+"""Listens, and puts the parts together; the only place that knows them all.
+
+Connections are bounded, and each must send a whole head within a time: who opens many and says
+little (slowloris) takes no place from others for long.
+"""
+
+import asyncio
+import errno
+import resource
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiohttp import web
+
+from supervisor.configuration import variable_of
+from supervisor.errors import SettingsWrong
+from supervisor.gateway.api import Api, is_loopback
+from supervisor.gateway.events import Telling
+from supervisor.gateway.hub import Hub
+from supervisor.gateway.intake import Intake, Recorded, Straight
+from supervisor.gateway.readiness import Readiness
+from supervisor.gateway.runs import Runs
+from supervisor.gateway.tokens import Tokens, TokensUnfit
+from supervisor.log import Log
+from supervisor.runs.dispatch import Dispatcher
+from supervisor.runs.publisher import AsyncPublisher
+from supervisor.settings import Settings
+from supervisor.streams.deployment import queue_of
+from supervisor.streams.inspect import Results
+from supervisor.streams.link import Link
+from worker.plugins import Catalogue, discover
+
+# For the head of a request, from the connection or the last answer on.
+HEAD_S = 15.0
+LEAVE_S = 5.0
+BACKLOG = 512
+BLOCK_S = 1.0
+MOST_CONNECTIONS = 4096
+# Of them, three of four may follow runs: whoever wants to ask for one comes through.
+STREAMS_OF = (3, 4)
+FILES_OF_OURS = 100
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+class Gateway:
+    """The HTTP intake of one deployment. Raises SettingsWrong when it cannot be opened at all."""
+
+    def __init__(self, settings: Settings, log: Log | None = None) -> None:
+        self._settings = settings
+        self._log = log or Log("crewpool.gateway")
+        self._tokens = _tokens_of(settings, self._log)
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._hub: Hub | None = None
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self.most_connections = _most_connections()
+
+    async def start(self, listening: socket.socket) -> None:
+        """Serve on a socket that listens."""
+        api = self._wired()
+        self._runner = web.AppRunner(
+            api.application(),
+            handle_signals=False,
+            access_log=None,
+            keepalive_timeout=HEAD_S,
+            lingering_time=1.0,
+            auto_decompress=False,
+            shutdown_timeout=LEAVE_S,
+        )
+        await self._runner.setup()
+        assert self._hub is not None  # noqa: S101  # wired
+        self._hub.start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
+        host, port = listening.getsockname()[:2]
+        self._log.info(
+            "gateway_started",
+            http=f"{host}:{port}",
+            tokens=len(self._tokens) if self._tokens else None,
+            records=bool(self._settings.records_url.get_secret_value()),
+            connections=self.most_connections,
+        )
+
+    async def stop(self) -> None:
+        """Take no more, let the requests that are on come to their end, tell followers to leave."""
+        if self._server is not None:
+            self._server.close()
+        if self._hub is not None:
+            self._hub.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._hub is not None:
+            await self._hub.stop()
+        for close in reversed(self._closers):
+            await close()
+        self._log.info("gateway_left")
+
+    def _wired(self) -> Api:
+        settings, log = self._settings, self._log
+        queue = queue_of(settings)
+        link = Link(time.monotonic, lambda: None, log)
+        dispatcher = Dispatcher.of(settings) if settings.records_url.get_secret_value() else None
+        intake: Intake
+        if dispatcher is not None:
+            dispatcher.start()
+            intake = Recorded(dispatcher)
+        else:
+            publisher = AsyncPublisher(settings=settings)
+            intake = Straight(publisher, queue, settings.max_payload_bytes)
+        runs = Runs(queue, dispatcher.store if dispatcher else None)
+        results = Results(settings.redis_address, settings.results_stream, BLOCK_S)
+        self._hub = Hub(queue, results, runs, link, log)
+        self._closers = [queue.close, intake.close]
+        return Api(
+            intake=intake,
+            runs=runs,
+            telling=Telling(self._hub, runs, log),
+            readiness=Readiness(queue, link, log, has_records=dispatcher is not None),
+            tokens=self._tokens,
+            plugins=_plugins_of(settings),
+            max_payload_bytes=settings.max_payload_bytes,
+            most_streams=self.most_connections * STREAMS_OF[0] // STREAMS_OF[1],
+            log=log,
+        )
+
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._runner is not None  # noqa: S101  # it was set up before we listened
+        assert self._runner.server is not None  # noqa: S101
+        if len(self._runner.server.connections) >= self.most_connections:
+            return _Full()
+        return self._runner.server()
+
+
+class _Full(asyncio.Protocol):
+    """Sends a client away whom there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # TCP has both ways
+        transport.write(_FULL)
+        transport.close()
+
+
+async def serve(settings: Settings, listening: socket.socket) -> None:
+    """Serve until TERM or INT. Raises SettingsWrong and what the records say of their settings."""
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    gateway = Gateway(settings)
+    try:
+        await gateway.start(listening)
+        await leave.wait()
+    finally:
+        await gateway.stop()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that listens where the settings say. Raises SettingsWrong."""
+    host, port = settings.gateway_host, settings.gateway_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, UnicodeError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        named, cure = variable_of("gateway_host"), "127.0.0.1 and 0.0.0.0 always are"
+        if number == errno.EADDRINUSE:
+            named, cure = variable_of("gateway_port"), "choose another, or 0 for any free one"
+        what = getattr(error, "strerror", None) or "it is no address"
+        said = f"{named}: cannot listen on port {port} of {host} ({what}); {cure}"
+        raise SettingsWrong([said]) from None
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsWrong for what can be known to be wrong before it starts."""
+    _tokens_of(settings, Log("crewpool.gateway"))
+
+
+def _tokens_of(settings: Settings, log: Log) -> Tokens | None:
+    path = settings.gateway_token_file
+    if path is None:
+        if not is_loopback(settings.gateway_host):
+            said = (
+                f"{variable_of('gateway_host')}: others could come to {settings.gateway_host}, and "
+                f"nobody would ask them for a token; name a file with tokens, one a line, in "
+                f"{variable_of('gateway_token_file')}, or listen on 127.0.0.1"
+            )
+            raise SettingsWrong([said])
+        return None
+    try:
+        return Tokens(path, log)
+    except TokensUnfit as error:
+        cure = "openssl rand -hex 32 makes one"
+        raise SettingsWrong([f"{variable_of('gateway_token_file')}: {error}; {cure}"]) from None
+
+
+def _plugins_of(settings: Settings) -> Catalogue | None:
+    """Return the plugins that are known here, None where there is no folder with any."""
+    found = discover(settings.plugin_dir)
+    return found if found.plugins or found.broken else None
+
+
+def _most_connections() -> int:
+    """Return how many connections the limit of open files leaves room for, after raising it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + FILES_OF_OURS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(16, min(MOST_CONNECTIONS, soft - FILES_OF_OURS))
