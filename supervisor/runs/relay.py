@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 from supervisor.log import Log
 from supervisor.runs.errors import OutboxKeyUnfit, RecordsAway, RecordsOutdated
 from supervisor.runs.outbox import request_of
-from supervisor.runs.publisher import AddressInvalid, PublishFailed
+from supervisor.runs.publisher import AddressInvalid
 from supervisor.runs.requests import PluginRequest, RequestInvalid
 from supervisor.streams.publish import Published
+from worker.errors import CrewpoolError
 
 if TYPE_CHECKING:
     from supervisor.runs.models import PluginRun
@@ -50,8 +51,8 @@ class Places(Protocol):
 class Round:
     """What one look at the outbox came to. `trouble` ended it early; "" without.
 
-    `refused` are runs that Redis would not take, with what it said: for their own sake if it
-    takes the next one, else for a reason that concerns all.
+    `refused` are runs that would not go, with the reason: a reason of their own if the next one
+    goes, else one that concerns all.
     """
 
     published: int = 0
@@ -150,23 +151,21 @@ class Relay:
             done.skipped += 1
         except RequestInvalid as error:
             self._fail(run_id, str(error), done)
-        except (PublishFailed, AddressInvalid) as error:
-            self._store.note_failure(run_id, str(error))
-            is_refused = isinstance(error, PublishFailed) and not error.is_retryable
-            if is_refused:
-                done.refused[run_id] = str(error)
-            if not is_refused or len(done.refused) == MOST_REFUSED:
-                # It would be the same with all that follow; they stay, in order.
-                done.trouble = str(error)
         except Exception as error:  # noqa: BLE001  # one broken record must not stop all others
-            self._store.note_skipped(run_id, f"{type(error).__name__}: {error}")
-            done.skipped += 1
+            told = str(error) if isinstance(error, CrewpoolError) else repr(error)[:300]
+            self._store.note_failure(run_id, told)
+            is_passing = getattr(error, "is_retryable", False) or isinstance(error, AddressInvalid)
+            if not is_passing:
+                done.refused[run_id] = told
+            if is_passing or len(done.refused) == MOST_REFUSED:
+                # It would be the same with all that follow; they stay, in order.
+                done.trouble = told
         else:
             return True
         return False
 
     def _give_up_refused(self, done: Round) -> None:
-        """Give up what Redis refused before it took another one.
+        """Give up what would not go, when another one did.
 
         A right that we lack, say, is refused to all of them: what was accepted is not given up
         for what can be mended.
