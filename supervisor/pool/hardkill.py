@@ -33,10 +33,16 @@ def kill_tree(root: int, spare: Collection[int] = ()) -> int:
     `spare` are process groups that must live: a worker that has not left its zygote's group
     yet must not take the zygote along. Our own is always spared.
     """
-    _send(root, signal.SIGSTOP)
-    tree, until = {root}, time.monotonic() + LIMIT_S
+    return kill_trees((root,), spare)
+
+
+def kill_trees(roots: Collection[int], spare: Collection[int] = ()) -> int:
+    """Do the same to several processes, with the looks through /proc that one would need."""
+    for root in roots:
+        _send(root, signal.SIGSTOP)
+    tree, until = set(roots), time.monotonic() + LIMIT_S
     places = processes()
-    while found := _below(root, places) - tree:
+    while found := _below(roots, places) - tree:
         for pid in found:
             _send(pid, signal.SIGSTOP)
         tree |= found
@@ -55,7 +61,7 @@ def kill_tree(root: int, spare: Collection[int] = ()) -> int:
 
 def descendants(root: int) -> set[int]:
     """Return the pids of all processes below one, zombies excepted."""
-    return _below(root, processes())
+    return _below((root,), processes())
 
 
 def children_of(parent: int) -> set[int]:
@@ -86,12 +92,12 @@ def _place_of(entry: str) -> Place | None:
     return None if state in (b"Z", b"X") else Place(int(parent), int(group), int(session))
 
 
-def _below(root: int, places: dict[int, Place]) -> set[int]:
+def _below(roots: Collection[int], places: dict[int, Place]) -> set[int]:
     children: defaultdict[int, list[int]] = defaultdict(list)
     for pid, place in places.items():
         children[place.parent].append(pid)
     below: set[int] = set()
-    rest = [root]
+    rest = [*roots]
     while rest:
         for pid in children[rest.pop()]:
             if pid not in below:

@@ -34,9 +34,9 @@ class Kills:
             self.tree(handle.pid)
             self._spawner.cgroups.kill(handle)
 
-    def tree(self, root: int) -> int:
-        """Kill a process and all below it; return how many were killed."""
-        return hardkill.kill_tree(root, {zygote.pid for zygote in self._spawner.zygotes})
+    def tree(self, *roots: int) -> int:
+        """Kill processes and all below them; return how many were killed."""
+        return hardkill.kill_trees(roots, {zygote.pid for zygote in self._spawner.zygotes})
 
     def zygotes(self) -> None:
         """Kill and collect the zygotes; for the end, when no worker is wanted any more."""

@@ -14,8 +14,8 @@ from supervisor.pool import hardkill
 class Strays:
     """Remembers whether there may be strays, because looking costs a walk through /proc."""
 
-    def __init__(self, kill_tree: Callable[[int], int], log: Log) -> None:
-        self._kill_tree = kill_tree
+    def __init__(self, kill_trees: Callable[..., int], log: Log) -> None:
+        self._kill_trees = kill_trees
         self._log = log
         self._are_possible = False
 
@@ -32,6 +32,7 @@ class Strays:
         if not self._are_possible or None in known:
             return
         self._are_possible = False
-        for stray in hardkill.children_of(os.getpid()) - set(known):
-            killed = self._kill_tree(stray)
-            self._log.warning("strays_killed", pid=stray, processes=killed)
+        if strays := hardkill.children_of(os.getpid()) - set(known):
+            # All at once: of a storm of forks hundreds come to us, most of them dying already.
+            killed = self._kill_trees(*strays)
+            self._log.warning("strays_killed", pid=min(strays), processes=killed)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from supervisor.pool.hardkill import children_of, descendants, kill_tree
+from supervisor.pool.hardkill import children_of, descendants, kill_tree, kill_trees
 from tests.support.linux import is_alive
 from tests.support.waiting import wait_until
 
@@ -50,6 +50,16 @@ def test_everything_is_killed_and_nothing_else(root):
         wait_until(lambda: not any(map(is_alive, [root.pid, *below])))
         assert is_alive(bystander.pid)
         bystander.kill()
+
+
+def test_several_trees_are_killed_at_once(root):
+    below = wait_until(lambda: len(found := descendants(root.pid)) == 4 and found)
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as other:
+        more = wait_until(lambda: descendants(other.pid))
+
+        assert kill_trees([root.pid, other.pid]) == 7
+
+        wait_until(lambda: not any(map(is_alive, [root.pid, other.pid, *below, *more])))
 
 
 def test_what_is_stopped_is_killed_too(root):
