@@ -201,22 +201,25 @@ def start_result_consumer(
     The status `processing` is set from the progress of runs. Stopping waits for what is in
     hand, and closes the connections.
     """
+    return run_aside(lambda stop: consume(url, store, stop, settings), "crewpool-results")
+
+
+async def consume(
+    url: str | None, store: ResultStore, stop: asyncio.Event, settings: Settings | None = None
+) -> Counts:
+    """Take results into the records until told to stop; return what was done."""
 
     def handle(arrivals: Sequence[Arrival]) -> list[int]:
         told = store.apply_results(arrivals)
         return [number for number, what in enumerate(told) if what == UNKNOWN]
 
-    async def consume(stop: asyncio.Event) -> None:
-        consumer = ResultConsumer(url, handle, settings)
-        await asyncio.gather(
-            consumer.run(stop), follow_progress(consumer.stream.states, store, stop)
-        )
-
-    return run_aside(consume, "crewpool-results")
+    consumer = ResultConsumer(url, handle, settings)
+    await asyncio.gather(consumer.run(stop), follow_progress(consumer.stream.states, store, stop))
+    return consumer.counts
 
 
 def run_aside(
-    task: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str
+    task: Callable[[asyncio.Event], Coroutine[Any, Any, object]], name: str
 ) -> Callable[[], None]:
     """Run a task in a thread with a loop of its own; return how to stop it, and wait for that."""
     loop, stop = asyncio.new_event_loop(), asyncio.Event()

@@ -48,8 +48,8 @@ class Scheduler:
             trouble, wait_s = "", POLL_S
             try:
                 wait_s = self.look()
-            except (RecordsAway, RecordsOutdated) as error:
-                trouble = str(error)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next look may work
+                trouble = str(error) if isinstance(error, CrewpoolError) else repr(error)
             if trouble and trouble != self._told:
                 self._log.warning("schedules_not_readable", error=trouble)
             self._told = trouble

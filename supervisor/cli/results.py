@@ -1,0 +1,112 @@
+"""`crewpool results`: what an application leaves running beside its run records."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import typer
+
+from supervisor import __version__
+from supervisor.addresses import without_password
+from supervisor.cli.preflight import redis_url_trouble
+from supervisor.configuration import load
+from supervisor.errors import SettingsWrong
+from supervisor.log import Log, to_stderr
+from supervisor.runs.consumer import Counts
+from supervisor.runs.consumer import consume as take_in
+from supervisor.runs.dispatch import Dispatcher
+from supervisor.runs.errors import RecordsAway
+from supervisor.runs.records import open_schedules
+from supervisor.settings import Settings
+
+CONSUME = """Take results into the run records, publish what waits in the outbox, and fire
+schedules that are due, until TERM or INT.
+
+Any number may run, on any host: they share the load, and take over from each other. Waits for
+Redis and for the database when they are not there. Logs to stderr.
+
+\b
+Examples:
+  crewpool results consume
+  CREWPOOL_RECORDS_URL=postgresql://app@db/app crewpool results consume
+\b
+Exit codes:
+  0    told to stop; what was in hand is finished
+  1    the tables are of another version: crewpool db upgrade
+  2    bad settings, or no database is named
+  70   a bug in crewpool
+\b
+Redis: REDIS_URL, CREWPOOL_RESULTS_STREAM, CREWPOOL_RESULTS_GROUP. Database:
+CREWPOOL_RECORDS_URL (see crewpool config show).
+"""
+
+app = typer.Typer(
+    help="Take results into the run records.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _results() -> None:
+    """Keep `consume` a command of its own."""
+
+
+@app.command("consume", help=CONSUME, short_help="Take them in until told to stop.")
+def consume() -> None:
+    """Be the application's side."""
+    settings = load()
+    if trouble := redis_url_trouble(settings):
+        raise SettingsWrong([str(trouble)])
+    with Dispatcher.of(settings) as dispatcher:
+        # One that is away may come back by itself, other tables do not.
+        with suppress(RecordsAway):
+            dispatcher.store.counts()
+        to_stderr(settings.log_level)
+        log = Log("crewpool.results")
+        log.info(
+            "taking_results",
+            version=__version__,
+            pid=os.getpid(),
+            redis=without_password(settings.redis_address),
+            records=dispatcher.store.where,
+        )
+        with _scheduling(settings, dispatcher):
+            counts = asyncio.run(_until_told(settings, dispatcher))
+        log.info("results_stopped", handled=counts.handled, unknown=counts.unknown)
+
+
+async def _until_told(settings: Settings, dispatcher: Dispatcher) -> Counts:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def leave(number: int) -> None:
+        stop.set()
+        # Nothing is lost by dying at any moment: who asks twice shall not have to wait.
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave, number)
+    return await take_in(None, dispatcher.store, stop, settings)
+
+
+@contextmanager
+def _scheduling(settings: Settings, dispatcher: Dispatcher) -> Iterator[None]:
+    """Fire schedules in a thread meanwhile."""
+    # Of the extra `records`, which is there: the dispatcher is open.
+    from supervisor.runs.scheduler import Scheduler  # noqa: PLC0415
+
+    scheduler = Scheduler(open_schedules(settings, dispatcher.store), dispatcher)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=scheduler.run_for_ever, args=(stop,), name="crewpool-schedules", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
