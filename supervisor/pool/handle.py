@@ -22,7 +22,7 @@ from worker.errors import FrameInvalid
 from worker.protocol import Alone, Assignment, Decoder, Message, Outcome, Progress, Ready, encode
 
 READ_BYTES = 1 << 16
-READS_AT_ONCE = 16
+READS_AT_ONCE = 4  # as much as a socket holds
 
 
 class State(Enum):
@@ -169,10 +169,18 @@ class Handle:
                 self.eof_at = now
                 return
             try:
-                self.inbox.extend(self._decoder.feed(data))
+                for word in self._decoder.feed(data):
+                    self._put(word)
             except FrameInvalid as error:
                 self.faulty = str(error)
                 return
+
+    def _put(self, word: Message) -> None:
+        last = self.inbox[-1] if self.inbox else None
+        # Of progress in a row only the last counts: who floods us costs no more than its words.
+        if isinstance(word, Progress) and isinstance(last, Progress) and word.run_id == last.run_id:
+            self.inbox.pop()
+        self.inbox.append(word)
 
     def note(self, word: Message) -> bool:
         """Take one report into account; True when the loop should hear of it.

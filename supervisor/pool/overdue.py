@@ -46,7 +46,9 @@ def _fault_of(handle: Handle, now: float, boot_timeout_s: float) -> str:
     if handle.state is State.BOOTING and now >= handle.ordered_at + boot_timeout_s:
         return BOOT_TIMEOUT
     if handle.faulty:
-        return "broken_protocol"
+        # The wish for stacks may have interrupted it in the middle of a frame.
+        is_late = handle.run is not None and handle.run.deadline.is_over
+        return handle.run.deadline.because if handle.run and is_late else "broken_protocol"
     if handle.eof_at is not None:
         return "closed_socket" if now >= handle.eof_at + EOF_GRACE_S else ""
     return _overrun_of(handle, now) if handle.state is State.BUSY else ""
