@@ -65,10 +65,9 @@ class Alone(Word):
 
 
 class Ready(Word):
-    """Worker → supervisor: booted, idle."""
+    """Worker → supervisor: booted, idle. Its pid is told by the zygote."""
 
     kind: Literal["ready"] = "ready"
-    pid: int
 
 
 class Tokens(Word):

@@ -185,7 +185,7 @@ def test_whatever_a_crew_raises_or_returns_its_worker_lives_on(odd):
         FIND_THE_SOCKET + 'os.write(line, b"\\xff" * 100)\ntime.sleep(60)',
         FIND_THE_SOCKET + 'os.write(line, b"\\0\\0\\0\\2{}")\ntime.sleep(60)',
         FIND_THE_SOCKET + "from worker.protocol import Ready, encode\n"
-        "os.write(line, encode(Ready(pid=1)))\ntime.sleep(60)",
+        "os.write(line, encode(Ready()))\ntime.sleep(60)",
         FIND_THE_SOCKET + "from worker.protocol import Outcome, encode\n"
         "os.write(line, encode(Outcome(run_id='another', ended='completed')))\ntime.sleep(60)",
         "os.kill(os.getpid(), signal.SIGKILL)",

@@ -24,7 +24,7 @@ from worker.protocol import (
 
 WORDS = [
     Assignment(run_id="r", plugin="p", attempt=1, user_id=2**64 - 1, settings={"a": [1, None]}),
-    Ready(pid=7),
+    Ready(),
     Progress(run_id="r", task=1, tasks=3, agent="ö", tokens=Tokens(prompt=1)),
     Outcome(run_id="r", ended="completed", output="{}"),
     Outcome(run_id="r", ended="rate_limited", retry_after_s=7.5),
@@ -81,7 +81,7 @@ def test_a_refusal_does_not_quote_what_was_sent():
 
 def test_words_before_a_broken_one_are_not_lost_with_it():
     decoder = Decoder()
-    assert decoder.feed(encode(Ready(pid=7))) == [Ready(pid=7)]
+    assert decoder.feed(encode(Ready())) == [Ready()]
     with pytest.raises(FrameInvalid):
         decoder.feed(HEADER.pack(2) + b"{}")
 
@@ -101,7 +101,7 @@ def test_no_word_names_a_pid_that_must_not_be_killed(pid):
 
 
 def test_words_cannot_be_changed():
-    word = Ready(pid=7)
+    word = Ready()
     with pytest.raises(ValidationError):
         word.pid = 8
 
