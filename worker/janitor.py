@@ -21,6 +21,8 @@ MARKER = "CREWPOOL_TREE"
 # shows it in /proc/<pid>/limits also of processes whose environment is closed to us.
 _LIMIT = 10
 _LIMIT_NAME = b"Max file locks"
+# Where the number of threads stands in /proc/<pid>/stat (proc(5)), counted from behind the name.
+_THREADS = 17
 LIMIT_S = 0.8
 PAUSE_S = 0.01
 QUIET_ROUNDS = 3
@@ -94,7 +96,9 @@ def _is_over(pid: str) -> bool:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return True
-    return stat[stat.rindex(b")") + 2 :][:1] in (b"Z", b"X")
+    fields = stat[stat.rindex(b")") + 2 :].split(None, _THREADS + 1)
+    # One whose first thread has ended looks like a zombie, too, and runs on in the others.
+    return fields[0] in (b"Z", b"X") and int(fields[_THREADS]) < 2
 
 
 def _environ_of(pid: str) -> list[bytes]:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 # The loop stands still meanwhile; what is not found by then is found when its parts die.
 LIMIT_S = 0.02
+# Where the number of threads stands in a stat file (proc(5)), counted from behind the name.
+THREADS = 17
 
 
 class Place(NamedTuple):
@@ -88,8 +90,12 @@ def _place_of(entry: str) -> Place | None:
     except OSError:
         return None  # gone in between
     # The name in parentheses may hold anything, blanks and parentheses too.
-    state, parent, group, session = stat[stat.rindex(b")") + 2 :].split(None, 4)[:4]
-    return None if state in (b"Z", b"X") else Place(int(parent), int(group), int(session))
+    fields = stat[stat.rindex(b")") + 2 :]
+    state, parent, group, session = fields.split(None, 4)[:4]
+    # A process whose first thread has ended looks like a zombie, and runs on in the others.
+    if state in (b"Z", b"X") and int(fields.split(None, THREADS + 1)[THREADS]) < 2:
+        return None
+    return Place(int(parent), int(group), int(session))
 
 
 def _below(roots: Collection[int], places: dict[int, Place]) -> set[int]:

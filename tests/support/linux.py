@@ -41,6 +41,15 @@ def is_alive(pid):
         return False
 
 
+def is_headless(pid):
+    """Whether a process has lost its first thread and runs on in others: it looks like a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[0] == "Z" and int(fields[17]) > 1
+
+
 def living_below(pid, title=""):
     """The processes below one that still run and whose title begins so."""
     try:

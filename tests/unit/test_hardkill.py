@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from supervisor.pool.hardkill import children_of, descendants, kill_tree, kill_trees
-from tests.support.linux import is_alive
+from tests.support.linux import is_alive, is_headless
 from tests.support.waiting import wait_until
 
 # A root that is a subreaper, as workers are, with a child, a daemon and a process in between.
@@ -22,6 +22,16 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 print("ready", flush=True)
+time.sleep(60)
+"""
+
+# Its child ends its first thread, and goes on in another one.
+HEADLESS = """
+import ctypes, os, platform, threading, time
+if (pid := os.fork()) == 0:
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    ctypes.CDLL(None).syscall(60 if platform.machine() == "x86_64" else 93, 0)
+print(pid, flush=True)
 time.sleep(60)
 """
 
@@ -85,3 +95,13 @@ def test_a_name_that_looks_like_a_status_line_misleads_nobody(tmp_path):
     with subprocess.Popen([program, "60"]) as process:
         assert process.pid in children_of(os.getpid())
         process.kill()
+
+
+def test_a_process_whose_first_thread_has_ended_is_killed_too():
+    with subprocess.Popen([sys.executable, "-c", HEADLESS], stdout=subprocess.PIPE) as parent:
+        daemon = int(parent.stdout.readline())
+        wait_until(lambda: is_headless(daemon))
+
+        assert kill_tree(parent.pid) == 2
+
+        wait_until(lambda: not is_headless(daemon))
