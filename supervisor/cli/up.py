@@ -17,6 +17,7 @@ import typer
 from supervisor import __version__
 from supervisor.addresses import without_password
 from supervisor.cli import preflight, render
+from supervisor.cli.beside import records_to_name, start_records
 from supervisor.cli.companions import DEFAULT_PORT, free_or_default_port
 from supervisor.cli.failures import UsageWrong, run_exit_codes
 from supervisor.cli.serving import serve
@@ -36,6 +37,7 @@ model is no language model: it answers by extracting from what a crew gives it.
 Examples:
   crewpool up
   crewpool up --data ./data                    keeps requests and results
+  crewpool up --data ./data --records          and a record of each run
   OPENAI_API_KEY=… crewpool up                 a real model
   CREWPOOL_WORKERS=4 crewpool up --redis-port 0
 \b
@@ -61,6 +63,13 @@ def up(
             help=f"Port of the server; default: {DEFAULT_PORT} if it is free; 0: any.",
         ),
     ] = None,
+    records: Annotated[
+        bool,
+        typer.Option(
+            "--records",
+            help="Keep run records: CREWPOOL_RECORDS_URL, by default a SQLite file in DIR or here.",
+        ),
+    ] = False,
 ) -> None:
     """Be the supervisor, among companions."""
     settings = load()
@@ -77,12 +86,13 @@ def up(
         companions = [
             *(_start_server(started, data, redis_port) if origin == "default" else []),
             *_start_model(started),
+            *(start_records(started, data) if records else []),
         ]
         if origin_of["watch_plugins"] == "default":
             # Who tries a plugin here is writing it.
             os.environ[variable_of("watch_plugins")] = "true"
         settings = load()
-        _introduce(settings, origin)
+        _introduce(settings, origin, records_to_name(origin_of["records_url"]))
         # The first to run at the end: nothing may disturb the stopping of the others.
         started.callback(_ignore_signals)
         leave.if_asked()
@@ -112,7 +122,7 @@ def _start_model(started: ExitStack) -> list[int]:
     return [model.pid] if model.pid else []
 
 
-def _introduce(settings: Settings, origin: str) -> None:
+def _introduce(settings: Settings, origin: str, records: str) -> None:
     url = settings.redis_url.get_secret_value()
     if origin != "default":
         render.fact("Redis", f"{without_password(url)}  not our own: {_named(origin)}")
@@ -126,6 +136,7 @@ def _introduce(settings: Settings, origin: str) -> None:
         render.fact("Probes", f"http://{settings.http_host}:{settings.http_port}/health/ready")
     is_usual = url == Settings.model_fields["redis_url"].default.get_secret_value()
     where = "" if is_usual or origin != "default" else f"REDIS_URL={url} "
+    where += records
     render.talk()
     render.talk("In another terminal:")
     if found.plugins:

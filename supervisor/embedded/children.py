@@ -117,3 +117,10 @@ def last_lines(log: BinaryIO, most: int = 8) -> str:
     log.seek(max(0, log.tell() - 4096))
     lines = log.read().decode("utf-8", "replace").strip().splitlines()
     return "\n".join(lines[-most:])
+
+
+def own_environment() -> dict[str, str]:
+    """Return our environment, such that a program finds the same crewpool as we did."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

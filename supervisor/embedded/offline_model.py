@@ -11,10 +11,9 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import BinaryIO, cast
 
-from supervisor.embedded.children import Child, last_lines
+from supervisor.embedded.children import Child, last_lines, own_environment
 from supervisor.embedded.companion import Companion
 from worker.errors import CrewpoolError
 
@@ -145,7 +144,7 @@ class OfflineModel(Companion):
             return Child(
                 [sys.executable, "-P", "-m", "supervisor.embedded.model_server", str(number)],
                 output=log,
-                environment=_own_environment(),
+                environment=own_environment(),
                 pass_fds=(number,),
             )
 
@@ -160,10 +159,3 @@ class OfflineModel(Companion):
             raise OfflineModelFailed(last_lines(log)) from None
         finally:
             line.close()
-
-
-def _own_environment() -> dict[str, str]:
-    """Return our environment, such that the program finds the same crewpool as we did."""
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
