@@ -109,9 +109,8 @@ class Pool:
 
     def overdue(self, now: float) -> list[tuple[Handle, str]]:
         """Return who must go, and why."""
-        for handle in self._roster:
-            if handle.is_overdue:
-                self._readers.hear(handle)
+        for handle in (h for h in self._roster if h.is_overdue):
+            self._readers.hear(handle)
         found = [(h, verdict_on(h, now, self._boot_timeout_s)) for h in self._roster]
         return [(handle, because) for handle, because in found if because]
 
