@@ -27,21 +27,12 @@ HEADERS = {
 
 
 class Telling:
-    """Tells clients of runs. `patience_s` and `heartbeat_s` are lengths."""
+    """Tells clients of runs."""
 
-    def __init__(
-        self,
-        hub: Hub,
-        runs: Runs,
-        log: Log,
-        patience_s: float = PATIENCE_S,
-        heartbeat_s: float = HEARTBEAT_S,
-    ) -> None:
+    def __init__(self, hub: Hub, runs: Runs, log: Log) -> None:
         self._hub = hub
         self._runs = runs
         self._log = log
-        self._patience_s = patience_s
-        self._heartbeat_s = heartbeat_s
 
     @property
     def clients(self) -> int:
@@ -61,7 +52,7 @@ class Telling:
             try:
                 await self._tell_all(response, channel, news, seen)
             except TimeoutError:
-                self._log.info("gateway_reader_dropped", run=run_id, after_s=self._patience_s)
+                self._log.info("gateway_reader_dropped", run=run_id, after_s=PATIENCE_S)
                 if request.transport is not None:
                     request.transport.abort()
         return response
@@ -83,7 +74,7 @@ class Telling:
             if channel.is_closing:
                 break
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._heartbeat_s):
+                async with asyncio.timeout(HEARTBEAT_S):
                     await news.wait()
             if not news.is_set():
                 await self._write(response, b":\n\n")
@@ -92,5 +83,5 @@ class Telling:
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         whole = memoryview(data)
         for start in range(0, len(data), PART_BYTES):
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(PATIENCE_S):
                 await response.write(whole[start : start + PART_BYTES])

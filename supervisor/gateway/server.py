@@ -72,6 +72,9 @@ class Gateway:
             lingering_time=1.0,
             auto_decompress=False,
             shutdown_timeout=LEAVE_S,
+            # Who follows a run and hangs up is forgotten at once. A run that is being published
+            # is published or not, as when its caller had hung up a moment later.
+            handler_cancellation=True,
         )
         await self._runner.setup()
         assert self._hub is not None  # noqa: S101  # wired

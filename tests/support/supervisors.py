@@ -198,7 +198,7 @@ class SupervisorProcess:
         """Return the lines of an event, those that have these facts."""
         return [
             line
-            for line in map(_parsed, self.log().splitlines())
+            for line in map(parsed, self.log().splitlines())
             if line is not None
             and event in (None, line.event)
             and all(line.facts.get(name) == str(value) for name, value in facts.items())
@@ -247,7 +247,8 @@ class SupervisorProcess:
         return self.log_lines("started") and self.get("/health/ready")[0] == 200
 
 
-def _parsed(line):
+def parsed(line):
+    """Return a line of a log taken apart, None where it is none."""
     match = _LINE.fullmatch(line)
     if match is None:
         return None
