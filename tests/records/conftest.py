@@ -1,18 +1,29 @@
 """The records suite runs on SQLite and on a real PostgreSQL."""
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from supervisor.runs import relay
+from supervisor.runs.dispatch import Dispatcher
 from supervisor.runs.outbox import NewRun
 from supervisor.runs.requests import PluginRequest
-from supervisor.runs.sealing import Sealer
+from supervisor.runs.sealing import Sealer, make_key
 from supervisor.runs.store import RunStore
+from supervisor.settings import Settings
 from tests.support.postgres import PostgresServer
 
 DATABASES = ("sqlite", "postgresql")
 MOST_BYTES = 1_048_576
 SECRET = "sk-secret-of-a-user"
+
+
+@contextmanager
+def dispatcher_of(records_url, redis_url, **settings):
+    facts = {"records_url": records_url, "redis_url": redis_url, **settings}
+    with Dispatcher.of(Settings(**facts)) as made:
+        yield made
 
 
 class Clock:
@@ -33,6 +44,11 @@ def pytest_generate_tests(metafunc):
     if "database" in metafunc.fixturenames:
         kinds = getattr(metafunc.module, "ON", DATABASES)
         metafunc.parametrize("database", kinds)
+
+
+@pytest.fixture(autouse=True)
+def _relays_look_often(monkeypatch):
+    monkeypatch.setattr(relay, "POLL_S", 0.05)
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +120,18 @@ def add(store, sealer):
 def added(add):
     """Record a run; return its id."""
     return lambda **facts: add(**facts).run.plugin_run_id
+
+
+@pytest.fixture
+def key(tmp_path, database):
+    """The settings of the key: SQLite needs none."""
+    if database == "sqlite":
+        return {}
+    make_key(tmp_path / "key")
+    return {"outbox_key_file": tmp_path / "key"}
+
+
+@pytest.fixture
+def dispatcher(url, redis_server, key):
+    with dispatcher_of(url, redis_server.url, **key) as made:
+        yield made

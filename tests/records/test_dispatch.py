@@ -1,11 +1,8 @@
 """A run is recorded first and published second, and what cannot be published now waits."""
 
-import os
-import threading
-from contextlib import contextmanager
-
 import pytest
 
+from supervisor.runs import relay
 from supervisor.runs.dispatch import Dispatcher, Options
 from supervisor.runs.errors import (
     OutboxKeyMissing,
@@ -18,37 +15,13 @@ from supervisor.runs.publisher import AddressInvalid, PublishFailed
 from supervisor.runs.requests import PluginRequest, RequestInvalid
 from supervisor.settings import Settings
 from supervisor.streams.keys import Keys
-from tests.records.conftest import SECRET
+from tests.records.conftest import SECRET, dispatcher_of
 from tests.support.proxy import Proxy
 from tests.support.redis_world import REQUESTS
 from tests.support.servers import HOST, free_port
 from tests.support.waiting import wait_until
 
 AT_ONCE = Options(retries=0)
-
-
-@contextmanager
-def dispatcher_of(records_url, redis_url, **settings):
-    facts = {"records_url": records_url, "redis_url": redis_url, **settings}
-    with Dispatcher.of(Settings(**facts)) as made:
-        yield made
-
-
-@pytest.fixture
-def key(tmp_path, database):
-    """The settings of the key: SQLite needs none."""
-    if database == "sqlite":
-        return {}
-    from supervisor.runs.sealing import make_key  # noqa: PLC0415
-
-    make_key(tmp_path / "key")
-    return {"outbox_key_file": tmp_path / "key"}
-
-
-@pytest.fixture
-def dispatcher(url, redis_server, key):
-    with dispatcher_of(url, redis_server.url, **key) as made:
-        yield made
 
 
 @pytest.fixture
@@ -144,8 +117,11 @@ def test_while_redis_is_away_runs_are_accepted_and_wait(nowhere):
     assert nowhere.store.counts() == {"pending": 2, "outbox": 2}
 
 
-def test_a_call_tries_again_as_often_and_as_long_as_it_is_told(url, redis_server, world, key):
+def test_a_call_tries_again_as_often_and_as_long_as_it_is_told(
+    url, redis_server, world, key, monkeypatch
+):
     tries = []
+    monkeypatch.setattr(relay, "POLL_S", 60)  # its tries are not those of the call
     with Proxy(redis_server) as proxy, dispatcher_of(url, proxy.url, **key) as dispatcher:
         publisher = dispatcher._publisher
         place = publisher.place
@@ -263,45 +239,3 @@ def test_a_database_that_is_away_is_an_error_and_nothing_is_published(redis_serv
 
     assert raised.value.is_retryable
     assert world.client.keys("*") == []
-
-
-# ---- processes and threads
-
-
-def test_threads_share_a_dispatcher(dispatcher, world):
-    def dispatch(user):
-        for n in range(10):
-            assert dispatcher.execute_plugin("hello", user, {"n": n}).what == "published"
-
-    threads = [threading.Thread(target=dispatch, args=(user,)) for user in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert world.client.xlen(REQUESTS) == 60
-    assert dispatcher.store.counts() == {"pending": 60, "outbox": 0}
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
-def test_a_fork_of_the_application_dispatches_for_itself(dispatcher, world):
-    dispatcher.execute_plugin("hello", 1)
-    if (child := os.fork()) == 0:
-        try:
-            told = dispatcher.execute_plugin("hello", 2)
-            os._exit(0 if told.what == "published" and dispatcher._thread.is_alive() else 2)
-        finally:
-            os._exit(1)
-
-    assert os.waitpid(child, 0)[1] == 0
-    dispatcher.execute_plugin("hello", 3)
-    assert dispatcher.store.counts() == {"pending": 3, "outbox": 0}
-    assert world.client.xlen(REQUESTS) == 3
-
-
-def test_a_dispatcher_that_was_closed_starts_anew(dispatcher, world):
-    dispatcher.execute_plugin("hello", 1)
-    dispatcher.close()
-    dispatcher.close()
-
-    assert dispatcher.execute_plugin("hello", 2).what == "published"

@@ -91,8 +91,10 @@ def test_runs_accepted_while_redis_is_away_survive_their_dispatcher(
 
 
 def test_a_dispatcher_killed_while_it_publishes_leaves_none_out_and_none_twice(
-    application, url, own_server
+    application, url, database, own_server
 ):
+    if database == "postgresql":
+        pytest.skip("the steps are the same, and the test above has tried its transactions")
     world = RedisWorld(own_server.client)
     with application(20) as told:
         ids = {run_id for _, run_id in told}
