@@ -6,6 +6,7 @@ by Last-Event-ID what it has seen.
 """
 
 import asyncio
+import socket
 from contextlib import suppress
 
 from aiohttp import web
@@ -18,6 +19,8 @@ HEARTBEAT_S = 15.0
 # For how long one part may wait for room. Parts bound what a connection holds.
 PATIENCE_S = 20.0
 PART_BYTES = 65_536
+# What the kernel holds for a client; by itself it would take some megabytes for a slow one.
+SEND_BUFFER_BYTES = 65_536
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
@@ -48,6 +51,7 @@ class Telling:
         with self._hub.watching(run_id) as (channel, news):
             channel.tell_run(await self._runs.get(run_id))
             response = web.StreamResponse(headers=HEADERS)
+            _hold_little(request.transport)
             await response.prepare(request)
             try:
                 await self._tell_all(response, channel, news, seen)
@@ -85,3 +89,9 @@ class Telling:
         for start in range(0, len(data), PART_BYTES):
             async with asyncio.timeout(PATIENCE_S):
                 await response.write(whole[start : start + PART_BYTES])
+
+
+def _hold_little(transport: asyncio.Transport | None) -> None:
+    connection = transport.get_extra_info("socket") if transport else None
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from supervisor.gateway.models import Accepted, RunRequest, What, status_of
 from supervisor.gateway.problems import Refusal
+from supervisor.gateway.runs import CALLS
 from supervisor.runs.dispatch import Dispatcher, Options
 from supervisor.runs.errors import RunIdTaken
 from supervisor.runs.publisher import AsyncPublisher
@@ -40,9 +41,14 @@ class Straight:
         self._publisher = publisher
         self._queue = queue
         self._max_payload_bytes = max_payload_bytes
+        self._calls = asyncio.Semaphore(CALLS)
 
     async def take(self, request: PluginRequest) -> Accepted:
         """Publish a run. Raises RequestInvalid, RunIdTaken, PublishFailed, RedisAway, Refused."""
+        async with self._calls:
+            return await self._take(request)
+
+    async def _take(self, request: PluginRequest) -> Accepted:
         placed = await self._publisher.place(request)
         what: What = "known"
         if placed.what in ("known", "ended"):

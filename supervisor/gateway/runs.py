@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 DEEPEST_OUTPUT = 100
 # What looks through streams is dear: so many at a time.
 LOOKS = 4
+# Calls to Redis at a time. Whoever comes in a crowd waits for a moment: a client of Redis that
+# is out of connections says that Redis is away.
+CALLS = 32
 
 
 class Runs:
@@ -44,6 +47,7 @@ class Runs:
     def __init__(self, queue: Queue, store: "RunStore | None") -> None:
         self._queue = queue
         self._store = store
+        self._calls = asyncio.Semaphore(CALLS)
         self._dear = asyncio.Semaphore(LOOKS)
 
     async def get(self, run_id: str) -> Run:
@@ -97,10 +101,11 @@ class Runs:
     async def _in_redis(self, run_id: str) -> Run | None:
         if not is_run_id(run_id):
             return None
-        (facts,) = await records_of(self._queue, [run_id])
-        has_ended = facts.get("state") in ENDED
-        if not facts and not (has_ended := await inspect.has_result(self._queue, run_id)):
-            return None
+        async with self._calls:
+            (facts,) = await records_of(self._queue, [run_id])
+            has_ended = facts.get("state") in ENDED
+            if not facts and not (has_ended := await inspect.has_result(self._queue, run_id)):
+                return None
         if not has_ended:
             return of_facts(run_id, facts)
         async with self._dear:

@@ -55,6 +55,7 @@ class Gateway:
         self._settings = settings
         self._log = log or Log("crewpool.gateway")
         self._tokens = _tokens_of(settings, self._log)
+        self.api: Api
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._hub: Hub | None = None
@@ -63,9 +64,9 @@ class Gateway:
 
     async def start(self, listening: socket.socket) -> None:
         """Serve on a socket that listens."""
-        api = self._wired()
+        self.api = self._wired()
         self._runner = web.AppRunner(
-            api.application(),
+            self.api.application(),
             handle_signals=False,
             access_log=None,
             keepalive_timeout=HEAD_S,
@@ -104,6 +105,12 @@ class Gateway:
             await close()
         self._log.info("gateway_left")
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        server = self._runner.server if self._runner else None
+        return len(server.connections) if server else 0
+
     def _wired(self) -> Api:
         settings, log = self._settings, self._log
         queue = queue_of(settings)
@@ -133,10 +140,10 @@ class Gateway:
         )
 
     def _protocol(self) -> asyncio.Protocol:
+        if self.connections >= self.most_connections:
+            return _Full()
         assert self._runner is not None  # noqa: S101  # it was set up before we listened
         assert self._runner.server is not None  # noqa: S101
-        if len(self._runner.server.connections) >= self.most_connections:
-            return _Full()
         return self._runner.server()
 
 
