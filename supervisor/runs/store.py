@@ -79,15 +79,15 @@ class RunStore:
         Behind others that could not be published it waits from the beginning, so that it does
         not go before them.
         """
-        try:
-            with self.database.writing() as session:
-                return self.added(session, new)
-        except IntegrityError:
-            # Somebody else added the same at the same time, and is there to be found now.
-            with self.database.writing() as session:
-                if found := self._already(session, new):
-                    return found
-            raise
+        for tries_left in (2, 1, 0):
+            try:
+                with self.database.writing() as session:
+                    return self.added(session, new)
+            except IntegrityError:
+                # Somebody else added the same at the same time, and is there to be found now.
+                if not tries_left:
+                    raise
+        raise AssertionError
 
     def added(self, session: Session, new: NewRun) -> Added:
         """Record a run in a transaction of the caller's, and as `add` in all else."""
