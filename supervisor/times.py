@@ -69,3 +69,23 @@ def clock(at: float) -> str:
         return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):
         return "a time that is none"  # anybody may have written the record
+
+
+def since_of(text: str, now: float) -> float:
+    """Return the unix time that is meant by a length back from now, or by a moment that was.
+
+    Raises ValueError with the form it must have.
+
+    >>> since_of("10s", now=60.0), since_of("1970-01-01T00:00:05Z", now=60.0)
+    (50.0, 5.0)
+    """
+    text = text.strip()
+    if _LENGTH.fullmatch(text):
+        return now - length_of(text)
+    try:
+        at = float(text) if _UNIX.fullmatch(text) else datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"must be {LENGTH_FORM}; or {MOMENT_FORM}") from None
+    if at > now:
+        raise ValueError("is in the future")
+    return at

@@ -21,6 +21,20 @@ _ADVICE = (
 )
 
 
+def ended(result: Mapping[str, Any], *, as_json: bool) -> bool:
+    """Show how a run ended; return whether it has completed."""
+    has_completed = result.get("status") == "completed"
+    if as_json:
+        render.answer_json(result)
+    elif has_completed:
+        completed(result)
+    if has_completed:
+        render.talk(closing_line(result), "dim")
+    else:
+        failed(result)
+    return has_completed
+
+
 def completed(result: Mapping[str, Any]) -> None:
     """Print the output: the crew's Markdown if it has one, else its JSON."""
     text = str(result.get("output", ""))

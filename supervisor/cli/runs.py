@@ -11,26 +11,35 @@ import typer
 from rich.table import Table
 
 from supervisor import lastmoments
-from supervisor.cli import render, wording
+from supervisor.cli import kept, render, wording
 from supervisor.cli.failures import CommandFailed
+from supervisor.cli.follow import HELP as FOLLOW
+from supervisor.cli.follow import follow
 from supervisor.cli.options import AsJson, with_queue
+from supervisor.cli.request import checked
 from supervisor.configuration import load
+from supervisor.errors import RedisAway
+from supervisor.settings import Settings
 from supervisor.streams import inspect
 from supervisor.streams.queue import Queue
-from supervisor.streams.recorded import Attempt, Recorded, attempts_of, recorded, records_of
-from supervisor.times import clock, told
+from supervisor.streams.recorded import Attempt, Recorded, attempts_of, records_of
+from supervisor.times import clock, since_of, told
 
 LIST = """List the runs that have a record, the last changed first.
 
 Records are kept for a day (CREWPOOL_RECORD_TTL_S). They are for eyes: crewpool explain looks
-at what is really the case.
+at what is really the case. With CREWPOOL_RECORDS_URL those of the database are listed, the
+last asked for first; CREWPOOL_RECORDS_URL= lists what Redis has.
 
 \b
 Examples:
   crewpool runs list --state running
+  crewpool runs list --user 7 --since 2h
   crewpool runs list --state failed --plugin daily-news-digest --limit 100 --json
 """
 SHOW = """Show the record of a run, its attempts, and its result while that stands in its stream.
+
+With CREWPOOL_RECORDS_URL also what the database keeps of it, as long as it keeps it.
 
 \b
 Examples:
@@ -70,26 +79,35 @@ def list_runs(
     *,
     state: Annotated[State | None, typer.Option(help="In this state only.")] = None,
     plugin: Annotated[str, typer.Option(metavar="NAME", help="Of this plugin only.")] = "",
+    user_id: Annotated[
+        int | None, typer.Option("--user", metavar="N", min=0, help="For this user only.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Asked for since: 30m, 2h, or a moment.")
+    ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List them."""
+    wanted = kept.Wanted(state or "", plugin, user_id, _since(since))
+    settings = load()
+    with kept.opened(settings) as store:
 
-    async def some(queue: Queue) -> list[Recorded]:
-        found: list[Recorded] = []
-        async for run in recorded(queue, state or "", plugin):
-            found.append(run)
-            if len(found) > limit:  # one more, to know whether there are more
-                break
-        return found
+        async def some(queue: Queue) -> list[Recorded]:
+            found: list[Recorded] = []
+            async for run in kept.runs_of(store, queue, wanted):
+                found.append(run)
+                if len(found) > limit:  # one more, to know whether there are more
+                    break
+            return found
 
-    found = with_queue(some, load())
+        found = with_queue(some, settings)
     if as_json:
         render.answer_json([_as_data(run) for run in found[:limit]])
     elif found:
         render.show(_table(found[:limit], time.time()))
     else:
-        render.talk("No run fits." if state or plugin else "No run has a record.")
+        render.talk("No run has a record." if wanted == kept.Wanted() else "No run fits.")
     if len(found) > limit:
         render.talk(f"There are more than {limit}. Next: --limit, --state or --plugin")
 
@@ -101,7 +119,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one."""
-    record, result = with_queue(lambda queue: _record_and_result(queue, run_id), load())
+    record, result, keeps = _all_about(run_id, load())
     if not record and result is None:
         raise CommandFailed(
             f"Run {run_id} has no record and no result here.", f"crewpool explain {run_id}"
@@ -111,7 +129,7 @@ def show(
         facts = {key: text for key, text in record.items() if not key.startswith("attempt_")}
         told_attempts = [asdict(attempt) for attempt in attempts]
         data = {"run_id": run_id, "record": facts, "attempts": told_attempts, "result": result}
-        render.answer_json(data)
+        render.answer_json({**data, **({"kept": keeps} if keeps else {})})
         return
     render.facts([("run", run_id), *_facts(record)])
     if attempts:
@@ -122,6 +140,34 @@ def show(
                 render.answer(f"Attempt {one.number}: {told_of}")
     render.answer()
     _show_result(result)
+
+
+app.command("follow", help=FOLLOW, short_help="Wait for the end of one.")(follow)
+
+
+def _all_about(
+    run_id: str, settings: Settings
+) -> tuple[dict[str, str], dict[str, Any] | None, dict[str, Any]]:
+    """Return the record of a run, its result, and what the database keeps of it."""
+    with kept.opened(settings) as store:
+        run = None if store is None else store.get(run_id)
+    try:
+        record, result = with_queue(lambda queue: _record_and_result(queue, run_id), settings)
+    except RedisAway as away:
+        if run is None:
+            raise
+        render.talk(f"{str(away).rstrip('.')}. This is what the database keeps.")
+        record, result = {}, None
+    if run is None:
+        return record, result, {}
+    return kept.facts_of(run, record), result or kept.result_of(run), run.as_data()
+
+
+def _since(text: str | None) -> float | None:
+    now = time.time()
+    if text is None:
+        return None
+    return checked("--since", text, lambda text: since_of(text, now), "crewpool runs list --help")
 
 
 async def _record_and_result(

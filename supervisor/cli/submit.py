@@ -4,15 +4,15 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 
-from supervisor.cli import failures, outputs, render, request, wording
+from supervisor.cli import failures, outputs, render, request
 from supervisor.cli.options import AsJson
+from supervisor.cli.progressline import ProgressLine
 from supervisor.cli.submitting import Submitting
 from supervisor.configuration import load
 from supervisor.streams.publish import Publication, Published
@@ -55,7 +55,8 @@ Exit codes with --wait:
   130  stopped by Ctrl-C; the run goes on
 \b
 Redis and the names of the streams come from the settings (REDIS_URL and others, see
-crewpool config show).
+crewpool config show). With CREWPOOL_RECORDS_URL the run is recorded first; while Redis is
+away it is accepted all the same, and crewpool results consume publishes it later.
 """
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -151,16 +152,7 @@ async def _carry_out(submitting: Submitting, run_id: str, manner: Manner) -> int
             result = await submitting.publish_and_wait(manner.timeout_s, line.show)
     finally:
         await submitting.close()
-    has_completed = result.get("status") == "completed"
-    if manner.as_json:
-        render.answer_json(result)
-    elif has_completed:
-        outputs.completed(result)
-    if has_completed:
-        render.talk(outputs.closing_line(result), "dim")
-        return 0
-    outputs.failed(result)
-    return failures.FAILED
+    return 0 if outputs.ended(result, as_json=manner.as_json) else failures.FAILED
 
 
 def _show(published: Published, run_id: str, *, as_json: bool) -> None:
@@ -188,30 +180,3 @@ def _interrupted(submitting: Submitting) -> int:
         told = f"Stopped before Redis had confirmed run {run_id}."
     render.failure(told, submitting.again)
     return failures.INTERRUPTED
-
-
-class ProgressLine:
-    """How a run gets on: one live line on a terminal, else a line for each step."""
-
-    def __init__(self) -> None:
-        self._live = render.status("publishing") if render.talks_to_terminal() else None
-        self._last: object = None
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def show(self, facts: Mapping[str, str], text: str) -> None:
-        """Tell where the run is."""
-        if self._live:
-            self._live.update(render.one_line(text))
-            return
-        step = (*wording.steps(facts), text if not facts.get("state") else "")
-        if step != self._last:
-            self._last = step
-            render.talk(text)

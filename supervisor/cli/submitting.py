@@ -1,17 +1,24 @@
 """Carries out one submission: publish once, and wait. Called by submit.py only.
 
-What was published and is not known to have been is told apart at every step, because that
-decides what the user may safely do next.
+Where the settings name a database, the run is recorded first, as an application would.
+What was published and what is not known to have been is told apart at every step, because
+that decides what the user may safely do next.
 """
 
+import asyncio
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor.cli.failures import CommandFailed
+from supervisor.cli.kept import result_of
 from supervisor.cli.options import checked_queue
 from supervisor.cli.waiting import BLOCK_S, NoResultInTime, ResultGone, Waiting
 from supervisor.cli.wording import became
+from supervisor.errors import RedisAway
+from supervisor.runs.dispatch import Dispatched, Dispatcher, Options
+from supervisor.runs.errors import RecordsAway
+from supervisor.runs.requests import PluginRequest
 from supervisor.settings import Settings
 from supervisor.streams import inspect
 from supervisor.streams.publish import Publication, Published, PublishUncertain, publish
@@ -33,6 +40,8 @@ class Submitting:
         self._settings = settings
         self._talk = talk
         self._queue = checked_queue(settings)
+        is_recorded = bool(settings.records_url.get_secret_value())
+        self._dispatcher = Dispatcher.of(settings) if is_recorded else None
         address = settings.redis_address
         self._results = inspect.Results(address, settings.results_stream, BLOCK_S)
 
@@ -51,8 +60,11 @@ class Submitting:
     async def publish(self) -> Published:
         """Publish, unless the run is known; say what became of it where that is not plain."""
         try:
-            published = await publish(self._queue, self._publication)
-        except PublishUncertain as error:
+            if self._dispatcher is None:
+                published = await publish(self._queue, self._publication)
+            else:
+                published = await asyncio.to_thread(self._dispatch, self._dispatcher)
+        except (PublishUncertain, RecordsAway) as error:
             raise CommandFailed(str(error), self._repeat) from None
         self.is_published = True
         self.run_id = published.run_id
@@ -65,7 +77,11 @@ class Submitting:
     ) -> dict[str, Any]:
         """Return the payload of the result. Raises NoResultInTime and ResultGone."""
         # Before publishing: a result that comes at once must not be missed.
-        await self._results.start_here()
+        try:
+            await self._results.start_here()
+        except RedisAway:
+            if self._dispatcher is None:
+                raise  # else the run is accepted all the same, and published while we wait
         if (await self.publish()).what == "ended":
             return await self._earlier_result()
         waiting = Waiting(self._queue, self._results, self.run_id, show, self._talk)
@@ -76,12 +92,44 @@ class Submitting:
 
     async def close(self) -> None:
         """Hang up."""
+        if self._dispatcher is not None:
+            await asyncio.to_thread(self._dispatcher.close)
         await self._results.close()
         await self._queue.close()
 
     async def _earlier_result(self) -> dict[str, Any]:
         found = await inspect.find_result(self._queue, self.run_id)
+        if found is None and self._dispatcher is not None:
+            found = result_of(await asyncio.to_thread(self._dispatcher.store.get, self.run_id))
         if found is None:
             facts = await inspect.record(self._queue, self.run_id)
             raise ResultGone(self.run_id, facts, self._settings.results_stream)
         return found
+
+    def _dispatch(self, dispatcher: Dispatcher) -> Published:
+        asked = self._publication
+        request = PluginRequest(
+            asked.request.plugin,
+            asked.request.user_id,
+            asked.request.settings,
+            asked.request.run_id,
+            priority=asked.priority,
+            at=asked.at,
+            delay_s=asked.delay_s,
+            unique_for_s=asked.unique_for_s,
+        )
+        # What Redis does not take at once is the relay's business, ours while we wait.
+        told = dispatcher.dispatch(request, Options(retries=0))
+        return _as_published(told, dispatcher)
+
+
+def _as_published(told: Dispatched, dispatcher: Dispatcher) -> Published:
+    """Say in the words of a publication what became of a run that was recorded."""
+    run = dispatcher.store.get(told.run_id)
+    due_at = run.due_at.timestamp() if run is not None and run.due_at else None
+    if told.what == "published" and due_at is not None:
+        return Published("delayed", told.run_id, due_at=due_at)
+    if told.what == "known" and run is not None and run.is_final:
+        return Published("ended", told.run_id, state=run.status)
+    state = told.because if told.what == "waiting" else told.status
+    return Published(told.what, told.run_id, due_at=due_at, state=state)

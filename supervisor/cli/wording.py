@@ -86,6 +86,8 @@ def became(published: Published) -> str:
             f"Nothing was published: run {run_id} has the same plugin, user and settings, "
             "and has not ended."
         )
+    if published.what == "waiting":
+        return f"Run {run_id} is recorded and waits to be published: {state}"
     if published.what in ("known", "ended"):
         state = published.state or "ended" if published.what == "ended" else state
         return f"Run {run_id} is known ({state}): it is not published again."

@@ -1,0 +1,155 @@
+"""The run records of an application as commands show them: in the words of the records in Redis.
+
+What Redis says of a run that is on is more exact, what the database says of one that has ended
+stays.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from supervisor.cli import wording
+from supervisor.errors import RedisAway
+from supervisor.runs.answers import RunFilter
+from supervisor.runs.records import open_store
+from supervisor.settings import Settings
+from supervisor.streams.queue import Queue
+from supervisor.streams.recorded import Recorded, recorded, records_of
+
+if TYPE_CHECKING:
+    from supervisor.runs.models import PluginRun
+    from supervisor.runs.store import RunStore
+
+PAGE = 100
+_STATES = {"processing": "running"}
+_STATUSES = {"completed": ("completed",), "failed": ("failed",), "": ()}
+_OPEN = ("pending", "processing")
+
+
+@contextmanager
+def opened(settings: Settings) -> "Iterator[RunStore | None]":
+    """Open the run records; None where the settings name none. Raises as open_store."""
+    if not settings.records_url.get_secret_value():
+        yield None
+        return
+    with open_store(settings) as store:
+        yield store
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs are looked for: those that fit all that is given. `since` is unix time."""
+
+    state: str = ""
+    plugin: str = ""
+    user_id: int | None = None
+    since: float | None = None
+
+    @property
+    def in_database(self) -> RunFilter:
+        """What to ask the database for: at least all that fit."""
+        return RunFilter(
+            statuses=_STATUSES.get(self.state, _OPEN),
+            plugin=self.plugin,
+            user_id=self.user_id,
+            since=None if self.since is None else datetime.fromtimestamp(self.since, UTC),
+        )
+
+    def fits(self, run: Recorded) -> bool:
+        """Whether a run that was found is one of them."""
+        facts = run.facts
+        asked_at = wording.number(facts, "published_at") or run.changed_at
+        return (
+            (not self.state or facts.get("state") == self.state)
+            and (self.user_id is None or facts.get("user_id") == str(self.user_id))
+            and (self.since is None or asked_at >= self.since)
+        )
+
+
+async def runs_of(
+    store: "RunStore | None", queue: Queue, wanted: Wanted
+) -> AsyncIterator[Recorded]:
+    """Yield the runs that are kept, the last asked for first; without a store those of Redis,
+    the last changed first.
+    """
+    if store is None:
+        found = recorded(queue, wanted.state, wanted.plugin)
+    else:
+        found = _kept(store, queue, wanted.in_database)
+    async for run in found:
+        if wanted.fits(run):
+            yield run
+
+
+async def _kept(store: "RunStore", queue: Queue, which: RunFilter) -> AsyncIterator[Recorded]:
+    cursor: str | None = None
+    is_there = True
+    while True:
+        page = store.list(which, PAGE, cursor)
+        ids = [run.plugin_run_id for run in page.runs]
+        told: Sequence[Mapping[str, str]] = [{}] * len(ids)
+        if is_there:
+            try:
+                told = await records_of(queue, ids)
+            except RedisAway:
+                is_there = False  # one wait for it is enough
+        for run, facts in zip(page.runs, told, strict=True):
+            yield Recorded(run.plugin_run_id, facts_of(run, facts), _changed_at(run))
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def facts_of(run: "PluginRun", in_redis: Mapping[str, str]) -> dict[str, str]:
+    """Return what database and Redis know of a run, as one record."""
+    ours = _facts(run)
+    return {**in_redis, **ours} if run.is_final else {**ours, **in_redis}
+
+
+def result_of(run: "PluginRun | None") -> dict[str, Any] | None:
+    """Return the result of a run as it was published, None before its end."""
+    if run is None or not run.is_final:
+        return None
+    meta = {"attempt": run.attempts, "duration_s": run.duration_s, "receipt": run.receipt}
+    return {
+        "plugin_run_id": run.plugin_run_id,
+        "status": run.status,
+        "output": "" if run.output is None else json.dumps(run.output, ensure_ascii=False),
+        "error": run.error_message,
+        "meta": {key: value for key, value in meta.items() if value},
+    }
+
+
+def _facts(run: "PluginRun") -> dict[str, str]:
+    times = {
+        "published_at": run.published_at,
+        "due_at": run.due_at,
+        "started_at": run.started_at,
+        "ended_at": run.completed_at,
+    }
+    told = {
+        "state": _state(run),
+        "plugin": run.plugin_name,
+        "user_id": str(run.user_id),
+        "priority": run.priority,
+        "attempt": str(run.attempts or ""),
+        "error": run.error_message or run.last_publish_error,
+        **{name: f"{at.timestamp():.3f}" for name, at in times.items() if at is not None},
+    }
+    return {name: text for name, text in told.items() if text}
+
+
+def _state(run: "PluginRun") -> str:
+    is_delayed = run.due_at is not None and run.due_at.timestamp() > time.time()
+    if run.status == "pending" and is_delayed:
+        return "delayed"
+    return _STATES.get(run.status, run.status)
+
+
+def _changed_at(run: "PluginRun") -> float:
+    times = (run.completed_at, run.started_at, run.published_at, run.created_at)
+    return next(at for at in times if at is not None).timestamp()
