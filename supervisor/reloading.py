@@ -105,6 +105,8 @@ class Reloading:
             self._listening, self._waiting = self._waiting, []
             self._parts.pool.reload(now)
             self._coming = spawner.coming
+            if self._coming is None:
+                self._failed({"": spawner.last_reason})
 
     def _judge(self, zygote: Zygote, word: ZygoteReady) -> None:
         settings, spawner = self._parts.settings, self._parts.pool.spawner

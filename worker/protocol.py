@@ -175,11 +175,15 @@ class Forked(Word):
 
 
 class Refused(Word):
-    """Zygote → supervisor: cannot fork (the fork gate names the threads), or cannot start."""
+    """Zygote → supervisor: cannot fork (the fork gate names the threads), or cannot start.
+
+    `is_passing`: the system has no room for a process now; the zygote is well.
+    """
 
     kind: Literal["refused"] = "refused"
     order: int | None = None
     reason: str = Field(max_length=MAX_TEXT)
+    is_passing: bool = False
 
 
 class ZygoteReady(Word):

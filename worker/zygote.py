@@ -147,7 +147,8 @@ class Zygote:
         if pid:
             self._tell(Forked(order=order.order, pid=pid))
         else:
-            self._tell(Refused(order=order.order, reason="the system refused a second fork"))
+            reason = "the system has no room for another process"
+            self._tell(Refused(order=order.order, reason=reason, is_passing=True))
 
     def _fork(self, order: Spawn, fds: list[int], executor: Executor, folder: Path) -> int:
         """Fork twice; return the pid of the grandchild, which the supervisor adopts.
@@ -155,7 +156,13 @@ class Zygote:
         0 when the system has no room for it.
         """
         read_end, write_end = os.pipe()
-        if (intermediate := os.fork()) == 0:
+        try:
+            intermediate = os.fork()
+        except OSError:
+            os.close(read_end)
+            os.close(write_end)
+            return 0
+        if intermediate == 0:
             # Nothing may return from here: this is a copy of the zygote with all its frames.
             try:
                 parent = os.getpid()
@@ -266,9 +273,9 @@ def main() -> int:
             zygote.serve()
     except (BrokenPipeError, ConnectionResetError):
         pass  # it died while we answered
-    finally:
-        janitor.sweep(os.environ.get(janitor.MARKER, ""), config.cgroup)
-        leftovers.remove(Path(config.storage_dir), leftovers.after(SWEEP_S))
+    # Not after an error of our own: the workers have nothing to do with that, and run on.
+    janitor.sweep(os.environ.get(janitor.MARKER, ""), config.cgroup)
+    leftovers.remove(Path(config.storage_dir), leftovers.after(SWEEP_S))
     return 0
 
 

@@ -4,45 +4,66 @@ Called by the pool, which reads the zygotes before the workers: a worker whose p
 known yet cannot be killed.
 """
 
-from collections.abc import Callable, Iterable
+import os
+import signal
+from collections.abc import Callable, Container, Iterable
 
 from supervisor.log import Log
+from supervisor.pool import hardkill
+from supervisor.pool.backoff import Restarts
 from supervisor.pool.handle import Handle, State
+from supervisor.pool.kills import Kills
 from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse
+from supervisor.pool.roster import Roster
 from supervisor.pool.spawner import Spawner, Zygote
 from worker.protocol import Forked, Refused, ZygoteReady
 
 
 class Answers:
-    """The zygotes' side of the pool. `kill_tree` ends a worker that was doomed unborn."""
+    """The zygotes' side of the pool. `reaped` has the pids of children that ended before
+    anybody said whose they were.
+    """
 
     def __init__(
-        self, spawner: Spawner, readers: Readers, kill_tree: Callable[[int], int], log: Log
+        self,
+        spawner: Spawner,
+        readers: Readers,
+        kills: Kills,
+        restarts: Restarts,
+        reaped: Container[int],
+        log: Log,
     ) -> None:
         self.zygote_restarts = 0
         # Called with each worker whose pid becomes known, which is before its first run.
         self.at_claim: list[Callable[[Handle], None]] = []
         self._spawner = spawner
         self._readers = readers
-        self._kill_tree = kill_tree
+        self._kills = kills
+        self._restarts = restarts
+        self._reaped = reaped
         self._log = log
 
-    def read(self, handles: Iterable[Handle]) -> None:
-        """Read all zygotes, and give the workers among `handles` their pids."""
-        waiting = list(handles)
+    def read(self, roster: Roster) -> None:
+        """Read all zygotes, and give the workers their pids."""
         for zygote in self._spawner.zygotes:
             zygote.read()
-            self.note(zygote, waiting)
+            self.note(zygote, roster)
+            if zygote.is_faulty:
+                # It takes no orders any more, and would ring for ever.
+                os.kill(zygote.pid, signal.SIGKILL)
 
-    def note(self, zygote: Zygote, handles: Iterable[Handle]) -> None:
+    def note(self, zygote: Zygote, roster: Roster) -> None:
         """Take in what one zygote has said so far."""
         while zygote.words:
             word = zygote.words.popleft()
             if isinstance(word, Forked):
-                self._claim(word, handles)
+                self._claim(zygote, word, roster)
             elif isinstance(word, ZygoteReady):
                 self._spawner.note_ready(zygote, word)
+            elif isinstance(word, Refused) and word.is_passing:
+                for handle in _unborn(zygote, word.order, roster):
+                    self._strike_off(handle, word.reason, roster)
             elif isinstance(word, Refused):
                 self._log.error("zygote_refused", pid=zygote.pid, reason=word.reason)
                 self._spawner.note_refused(zygote, word)
@@ -65,11 +86,33 @@ class Answers:
             self._log.warning("zygote_died", pid=zygote.pid, reason=zygote.reason)
         return zygote
 
-    def _claim(self, word: Forked, handles: Iterable[Handle]) -> None:
-        for handle in handles:
-            if handle.order == word.order:
-                handle.pid = word.pid
-                for settle in self.at_claim:
-                    settle(handle)
-                if handle.state is State.DOOMED:
-                    self._kill_tree(word.pid)
+    def _claim(self, zygote: Zygote, word: Forked, roster: Roster) -> None:
+        for handle in _unborn(zygote, word.order, roster):
+            if not self._can_be_a_worker(word.pid, roster):
+                # Not the zygote speaks, but somebody with its socket. We kill what has this pid.
+                zygote.reason, zygote.is_faulty = f"it told of a worker {word.pid}", True
+                return
+            handle.pid = word.pid
+            for settle in self.at_claim:
+                settle(handle)
+            if handle.state is State.DOOMED:
+                self._kills.tree(word.pid)
+
+    def _strike_off(self, handle: Handle, reason: str, roster: Roster) -> None:
+        """Forget an order that there is no room for now; what runs goes on, the slot waits."""
+        self._readers.drop(handle)
+        handle.close()
+        roster.drop(handle)
+        self._restarts.postpone(handle.slot, handle.ordered_at)
+        self._log.error("no_worker", slot=handle.slot, error=reason)
+
+    def _can_be_a_worker(self, pid: int, roster: Roster) -> bool:
+        zygotes = {zygote.pid for zygote in self._spawner.zygotes}
+        others = roster.pids | zygotes | self._readers.companions
+        is_ours = pid in self._reaped or hardkill.parent_of(pid) == os.getpid()
+        return is_ours and pid not in others
+
+
+def _unborn(zygote: Zygote, order: int | None, handles: Iterable[Handle]) -> list[Handle]:
+    """Return the worker that this zygote owes us by this order, if it does."""
+    return [h for h in handles if (h.order, h.zygote_pid, h.pid) == (order, zygote.pid, None)]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 # The loop stands still meanwhile; what is not found by then is found when its parts die.
 LIMIT_S = 0.02
+STOP_S = 0.01
 # Where the number of threads stands in a stat file (proc(5)), counted from behind the name.
 THREADS = 17
 
@@ -61,9 +62,33 @@ def kill_trees(roots: Collection[int], spare: Collection[int] = ()) -> int:
     return len(tree)
 
 
+def stop_below(root: int) -> None:
+    """Stop what a process has started, and not itself: a storm of forks would take the CPUs
+    from what is still to be done before the kill.
+    """
+    stopped: set[int] = set()
+    until = time.monotonic() + STOP_S
+    while found := descendants(root) - stopped:
+        for pid in found:
+            _send(pid, signal.SIGSTOP)
+        stopped |= found
+        if time.monotonic() >= until:
+            return
+
+
 def descendants(root: int) -> set[int]:
     """Return the pids of all processes below one, zombies excepted."""
     return _below((root,), processes())
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a process, of a zombie too; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  # see processes()
+            stat = file.read()
+    except OSError:
+        return None
+    return int(stat[stat.rindex(b")") + 2 :].split(None, 2)[1])
 
 
 def children_of(parent: int) -> set[int]:

@@ -56,17 +56,17 @@ class Pool:
         self.handles = self._roster.handles  # those that get runs, by slot
         self.spawner = spawner
         self._kills = Kills(spawner)
-        self.answers = Answers(spawner, readers, self._kills.tree, log)
+        self._unclaimed: dict[int, Corpse] = {}
+        self._restarts = Restarts()
+        self.answers = Answers(spawner, readers, self._kills, self._restarts, self._unclaimed, log)
         self._strays = Strays(self._kills.tree, log)
         self._readers = readers
         self._clock = clock
         self._boot_timeout_s = boot_timeout_s
         self._log = log
-        self._restarts = Restarts()
         self._recycling = recycling
         self._reckoning = Reckoning(spawner.cgroups)
         self._wanted = 0
-        self._unclaimed: dict[int, Corpse] = {}
         self._last_fault = ""
 
     def read(self) -> list[Report]:

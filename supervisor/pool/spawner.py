@@ -21,6 +21,7 @@ from worker.errors import FrameInvalid
 from worker.protocol import Decoder, Message, Refused, Spawn, ZygoteReady, encode
 
 READ_BYTES = 1 << 16
+READS_AT_ONCE = 4
 
 
 @dataclass
@@ -36,22 +37,24 @@ class Zygote:
     is_refused: bool = False
     has_served: bool = False
     reason: str = ""
+    is_faulty: bool = False
     decoder: Decoder = field(default_factory=Decoder)
     words: deque[Message] = field(default_factory=deque)
 
     def read(self) -> None:
-        """Take in what it said."""
-        while True:
+        """Take in what it said. One that breaks the protocol, or talks no more, is faulty."""
+        # Not until it is silent, as with workers: a plugin may have left it a chatterbox.
+        for _ in range(READS_AT_ONCE):
             try:
                 data = self.sock.recv(READ_BYTES)
             except OSError:  # BlockingIOError too: nothing more for now
                 return
-            if not data:
-                return
             try:
                 self.words.extend(self.decoder.feed(data))
             except FrameInvalid as error:
-                self.reason = str(error)
+                self.reason, self.is_faulty = str(error), True
+            if self.is_faulty or not data:
+                self.is_faulty = True
                 return
 
 
@@ -210,7 +213,10 @@ class Spawner:
         try:
             process = self._plan.start(theirs.fileno())
         except (OSError, subprocess.SubprocessError) as error:
-            self._note_failure(f"it cannot be started: {error}", now)
+            self.last_reason = f"it cannot be started: {error}"
+            # A reload that fails is no reason to give up: the old one still serves.
+            if self.current is None:
+                self._note_failure(self.last_reason, now)
             ours.close()
             return None
         finally:
