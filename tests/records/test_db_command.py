@@ -59,7 +59,7 @@ def test_the_tables_are_made_and_are_there_afterwards(crewpool, empty_url):
         ("postgresql://u:pw-secret@h:x/db", 2, "cannot be read as a URL"),
         (f"postgresql://u:pw-secret@{HOST}:{free_port()}/db", 1, "not reachable"),
     ],
-    ids=["none", "port", "silent", "scheme"],
+    ids=["none", "port", "silent"],
 )
 def test_a_database_that_cannot_be_used_is_told_with_what_to_do(crewpool, url, code, told):
     ended, said, talk = crewpool("db", "upgrade", CREWPOOL_RECORDS_URL=url)
