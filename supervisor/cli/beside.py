@@ -1,4 +1,4 @@
-"""What `crewpool up` starts beside the supervisor for an application: its run records."""
+"""What `crewpool up` starts beside the supervisor for an application: records, the gateway."""
 
 import os
 from contextlib import ExitStack
@@ -7,6 +7,7 @@ from pathlib import Path
 from supervisor.cli import render
 from supervisor.configuration import load, variable_of
 from supervisor.embedded.program import Program
+from supervisor.gateway.server import check, listen
 from supervisor.runs.records import open_store
 
 RECORDS_FILE = "crewpool-records.db"
@@ -26,6 +27,20 @@ def start_records(started: ExitStack, data: Path | None) -> list[int]:
         store.counts()
         render.fact("Records", store.where)
     program = started.enter_context(Program("results", "consume"))
+    return [program.pid] if program.pid else []
+
+
+def start_gateway(started: ExitStack) -> list[int]:
+    """Start the HTTP intake; return its pid. Raises SettingsWrong."""
+    settings = load()
+    check(settings)
+    # We listen: no port can be lost to somebody else in between, and 0 becomes one to tell.
+    with listen(settings) as listening:
+        host, port = listening.getsockname()[:2]
+        number = listening.fileno()
+        arguments = ("gateway", "--listening", str(number))
+        program = started.enter_context(Program(*arguments, pass_fds=(number,)))
+    render.fact("Gateway", f"http://{f'[{host}]' if ':' in host else host}:{port}/openapi.json")
     return [program.pid] if program.pid else []
 
 

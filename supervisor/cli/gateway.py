@@ -1,6 +1,8 @@
 """`crewpool gateway`: the HTTP intake, for applications that cannot speak Redis."""
 
 import asyncio
+import socket
+from typing import Annotated
 
 import typer
 
@@ -40,12 +42,18 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(help=HELP)
-def gateway() -> None:
+def gateway(
+    *,
+    listening: Annotated[
+        int | None,
+        typer.Option(metavar="FD", hidden=True, help="Serve on this open file, which listens."),
+    ] = None,
+) -> None:
     """Be the gateway."""
     settings = load()
     if trouble := redis_url_trouble(settings):
         raise SettingsWrong([str(trouble)])
     check(settings)
     to_stderr(settings.log_level)
-    with listen(settings) as listening:
-        asyncio.run(serve(settings, listening))
+    with listen(settings) if listening is None else socket.socket(fileno=listening) as ours:
+        asyncio.run(serve(settings, ours))

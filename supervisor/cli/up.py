@@ -17,7 +17,7 @@ import typer
 from supervisor import __version__
 from supervisor.addresses import without_password
 from supervisor.cli import preflight, render
-from supervisor.cli.beside import records_to_name, start_records
+from supervisor.cli.beside import records_to_name, start_gateway, start_records
 from supervisor.cli.companions import DEFAULT_PORT, free_or_default_port
 from supervisor.cli.failures import UsageWrong, run_exit_codes
 from supervisor.cli.serving import serve
@@ -38,6 +38,7 @@ Examples:
   crewpool up
   crewpool up --data ./data                    keeps requests and results
   crewpool up --data ./data --records          and a record of each run
+  crewpool up --gateway                        and runs over HTTP
   OPENAI_API_KEY=… crewpool up                 a real model
   CREWPOOL_WORKERS=4 crewpool up --redis-port 0
 \b
@@ -70,6 +71,9 @@ def up(
             help="Keep run records: CREWPOOL_RECORDS_URL, by default a SQLite file in DIR or here.",
         ),
     ] = False,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="Take runs in over HTTP: CREWPOOL_GATEWAY_PORT.")
+    ] = False,
 ) -> None:
     """Be the supervisor, among companions."""
     settings = load()
@@ -87,6 +91,7 @@ def up(
             *(_start_server(started, data, redis_port) if origin == "default" else []),
             *_start_model(started),
             *(start_records(started, data) if records else []),
+            *(start_gateway(started) if gateway else []),
         ]
         if origin_of["watch_plugins"] == "default":
             # Who tries a plugin here is writing it.

@@ -4,6 +4,7 @@ It writes to the same stderr, and sees the environment as it is when it is start
 """
 
 import sys
+from collections.abc import Sequence
 
 from supervisor.embedded.children import Child, own_environment
 from supervisor.embedded.companion import Companion
@@ -12,11 +13,15 @@ STOP_WITHIN_S = 10.0
 
 
 class Program(Companion):
-    """`crewpool` with these arguments. It is not waited for: it logs when it has begun."""
+    """`crewpool` with these arguments, and these open files of ours.
 
-    def __init__(self, *arguments: str) -> None:
+    It is not waited for: it logs when it has begun.
+    """
+
+    def __init__(self, *arguments: str, pass_fds: Sequence[int] = ()) -> None:
         super().__init__()
         self._arguments = arguments
+        self._pass_fds = pass_fds
 
     def start(self) -> None:
         """Start it."""
@@ -25,6 +30,7 @@ class Program(Companion):
                 [sys.executable, "-P", "-m", "supervisor.cli", *self._arguments],
                 output=sys.stderr.buffer,
                 environment=own_environment(),
+                pass_fds=self._pass_fds,
             )
 
     def stop(self) -> None:
