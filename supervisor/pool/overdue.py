@@ -74,6 +74,9 @@ def _ask_for_stacks(handle: Handle, run: Running, pid: int, now: float) -> None:
     run.scenes.append(read_scene(pid))
     run.last_words = handle.lines.overhear = LastWords()
     _send(pid, STACKS_SIGNAL)
+    if not run.deadline.grace_s:
+        # While the stacks are written; within a grace its children shall end as well.
+        hardkill.stop_below(pid)
 
 
 def _has_told(run: Running, pid: int) -> bool:

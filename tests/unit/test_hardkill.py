@@ -3,10 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from supervisor.pool.hardkill import children_of, descendants, kill_tree, kill_trees
+from supervisor.pool.hardkill import (
+    children_of,
+    descendants,
+    kill_tree,
+    kill_trees,
+    stop_below,
+)
 from tests.support.linux import is_alive, is_headless
 from tests.support.waiting import wait_until
 
@@ -36,6 +43,10 @@ time.sleep(60)
 """
 
 
+def state_of(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 @pytest.fixture
 def root():
     with subprocess.Popen([sys.executable, "-c", ROOT], stdout=subprocess.PIPE) as process:
@@ -50,6 +61,17 @@ def test_everything_below_is_found_also_what_daemonized(root):
     assert root.pid not in below
     assert children_of(root.pid) < below
     assert len(children_of(root.pid)) == 2
+
+
+def test_what_is_below_is_stopped_and_the_root_goes_on(root):
+    below = wait_until(lambda: len(found := descendants(root.pid)) == 4 and found)
+
+    stop_below(root.pid)
+
+    wait_until(lambda: {state_of(pid) for pid in below} == {"T"})
+    assert state_of(root.pid) == "S"
+    kill_tree(root.pid)
+    wait_until(lambda: not any(map(is_alive, [root.pid, *below])))
 
 
 def test_everything_is_killed_and_nothing_else(root):
