@@ -123,7 +123,8 @@ def test_a_run_that_ended_before_its_cancel_keeps_its_result(supervisor, world, 
     run = world.publish()
     wait_until(lambda: world.result(run))
 
-    assert tell(None, "cancel", run=run)["data"] == {"in_hand": False}
+    # Its supervisor hears of the acknowledgement a moment after we have seen the result.
+    wait_until(lambda: tell(None, "cancel", run=run)["data"] == {"in_hand": False})
 
     stays_true(lambda: world.result(run)["status"] == "completed", 0.3)
     assert supervisor.is_running
