@@ -55,6 +55,8 @@ def to_stderr(level: str = "INFO") -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # aiohttp's access log would write a line a scrape.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # Nor does anybody want to know which parts Alembic consists of.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # And a malformed request a traceback: a way for anybody to flood the log.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 

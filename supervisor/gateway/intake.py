@@ -10,7 +10,7 @@ from typing import Protocol
 
 from supervisor.gateway.models import Accepted, RunRequest, What, status_of
 from supervisor.gateway.problems import Refusal
-from supervisor.gateway.runs import CALLS
+from supervisor.gateway.turns import Turns
 from supervisor.runs.dispatch import Dispatcher, Options
 from supervisor.runs.errors import RunIdTaken
 from supervisor.runs.publisher import AsyncPublisher
@@ -41,11 +41,11 @@ class Straight:
         self._publisher = publisher
         self._queue = queue
         self._max_payload_bytes = max_payload_bytes
-        self._calls = asyncio.Semaphore(CALLS)
+        self._calls = Turns()
 
     async def take(self, request: PluginRequest) -> Accepted:
         """Publish a run. Raises RequestInvalid, RunIdTaken, PublishFailed, RedisAway, Refused."""
-        async with self._calls:
+        async with self._calls.one():
             return await self._take(request)
 
     async def _take(self, request: PluginRequest) -> Accepted:

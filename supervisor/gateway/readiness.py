@@ -1,5 +1,6 @@
 """Whether runs would be taken now; and what Redis and the records had to say, for the log."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -37,14 +38,16 @@ class Readiness:
         self._clock = clock
         self._told: Ready | NotReady = NotReady(error="Redis was not asked yet")
         self._fresh_until = 0.0
+        self._asking = asyncio.Lock()
         self._quiet_until: dict[str, float] = {}
 
     async def look(self) -> Ready | NotReady:
         """Return whether runs would be taken."""
-        if self._clock() >= self._fresh_until:
-            self._fresh_until = self._clock() + FRESH_S
-            self._told = await self._ask()
-        return self._told
+        async with self._asking:
+            if self._clock() >= self._fresh_until:
+                self._told = await self._ask()
+                self._fresh_until = self._clock() + FRESH_S
+            return self._told
 
     async def _ask(self) -> Ready | NotReady:
         try:

@@ -23,6 +23,7 @@ from supervisor.gateway.models import (
     whole,
 )
 from supervisor.gateway.problems import Refusal
+from supervisor.gateway.turns import Turns
 from supervisor.streams import inspect
 from supervisor.streams.orders import cancel
 from supervisor.streams.queue import Queue
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 DEEPEST_OUTPUT = 100
 # What looks through streams is dear: so many at a time.
 LOOKS = 4
-# Calls to Redis at a time. Whoever comes in a crowd waits for a moment: a client of Redis that
-# is out of connections says that Redis is away.
-CALLS = 32
 
 
 class Runs:
@@ -47,8 +45,8 @@ class Runs:
     def __init__(self, queue: Queue, store: "RunStore | None") -> None:
         self._queue = queue
         self._store = store
-        self._calls = asyncio.Semaphore(CALLS)
-        self._dear = asyncio.Semaphore(LOOKS)
+        self._calls = Turns()
+        self._dear = Turns(LOOKS)
 
     async def get(self, run_id: str) -> Run:
         """Return a run. Raises Refusal where it is not known, RedisAway, Refused, RecordsAway."""
@@ -74,7 +72,7 @@ class Runs:
         """Cancel a run wherever it is. Raises Refusal, RedisAway, Refused, RecordsAway."""
         if not is_run_id(run_id):
             raise _unknown(run_id)
-        async with self._dear:
+        async with self._dear.one():
             found = await cancel(self._queue, run_id)
         if found.was == "unknown":
             return await self._cancel_recorded(run_id)
@@ -101,14 +99,14 @@ class Runs:
     async def _in_redis(self, run_id: str) -> Run | None:
         if not is_run_id(run_id):
             return None
-        async with self._calls:
+        async with self._calls.one():
             (facts,) = await records_of(self._queue, [run_id])
             has_ended = facts.get("state") in ENDED
             if not facts and not (has_ended := await inspect.has_result(self._queue, run_id)):
                 return None
         if not has_ended:
             return of_facts(run_id, facts)
-        async with self._dear:
+        async with self._dear.one():
             result = await inspect.find_result(self._queue, run_id)
         return of_facts(run_id, facts, result)
 

@@ -4,13 +4,16 @@ import asyncio
 import json
 import socket
 
+import httpx
 import psutil
 import pytest
 
 from supervisor.configuration import load
-from supervisor.gateway import events, server
+from supervisor.gateway import events, server, turns
+from supervisor.gateway.problems import Refusal
 from supervisor.gateway.server import Gateway, listen
 from tests.gateway.test_follow import put_record, put_result
+from tests.support.redis_world import REQUESTS
 from tests.support.waiting import eventually, wait_until
 
 CROWD = 1000
@@ -107,6 +110,19 @@ def test_who_reads_nothing_holds_no_memory(start_gateway, world, connect):
 
     # Thirty times three megabytes would be 90.
     assert bytes_of(gateway) - before < 50_000_000
+
+
+def test_a_burst_is_taken_whole(start_gateway, world):
+    gateway = start_gateway()
+    asked = {"plugin_name": "echoes", "user_id": 7}
+
+    async def burst():
+        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=30) as client:
+            sent = [client.post("/v1/runs", json=asked) for _ in range(300)]
+            return await asyncio.gather(*sent)
+
+    assert {answer.status_code for answer in asyncio.run(burst())} == {202}
+    assert world.client.xlen(REQUESTS) == 300
 
 
 # ---- in this process, where patience can be made short
@@ -231,3 +247,20 @@ async def test_who_sends_half_a_body_is_cut_off(here, world, monkeypatch, connec
 
     assert b"408" in await asyncio.to_thread(read_until, client, b"too-slow")
     assert world.client.dbsize() == 0
+
+
+async def test_probes_that_come_together_hear_the_same(here):
+    gateway, _, _ = here
+
+    told = await asyncio.gather(*[gateway.api.readiness.look() for _ in range(10)])
+    assert {answer.status for answer in told} == {"ready"}
+
+
+async def test_who_gets_no_turn_at_redis_is_told_so(monkeypatch):
+    monkeypatch.setattr(turns, "WAIT_S", 0.05)
+    calls = turns.Turns(1)
+    async with calls.one():
+        with pytest.raises(Refusal, match="too slowly"):
+            await calls.one().__aenter__()
+    async with calls.one():
+        pass
