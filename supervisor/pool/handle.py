@@ -23,6 +23,9 @@ from worker.protocol import Alone, Assignment, Decoder, Message, Outcome, Progre
 
 READ_BYTES = 1 << 16
 READS_AT_ONCE = 4  # as much as a socket holds
+# A crew tells some words a second. One that tells thousands wants to keep us from the others.
+WORDS_PER_S = 500.0
+MOST_WORDS = 2000.0
 
 
 class State(Enum):
@@ -92,6 +95,7 @@ class Handle:
         self.eof_at: float | None = None
         self.is_log_over = False
         self._decoder = Decoder()
+        self._words_left, self._counted_at = MOST_WORDS, ordered_at
         self._unsent = bytearray()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -169,11 +173,19 @@ class Handle:
                 self.eof_at = now
                 return
             try:
-                for word in self._decoder.feed(data):
-                    self._put(word)
+                words = self._decoder.feed(data)
             except FrameInvalid as error:
                 self.faulty = str(error)
                 return
+            for word in words:
+                self._put(word)
+            self._count(len(words), now)
+
+    def _count(self, words: int, now: float) -> None:
+        refilled = self._words_left + (now - self._counted_at) * WORDS_PER_S
+        self._words_left, self._counted_at = min(refilled, MOST_WORDS) - words, now
+        if self._words_left < 0:
+            self.faulty = "said more than anybody can hear"
 
     def _put(self, word: Message) -> None:
         last = self.inbox[-1] if self.inbox else None

@@ -104,7 +104,7 @@ class Pool:
         if deaths:
             self._strays.suspect()
         zygotes = {zygote.pid for zygote in self.spawner.zygotes}
-        self._strays.kill(self._roster.pids | zygotes | self._readers.companions)
+        self._strays.kill(self._roster.pids | zygotes | self._readers.companions, self._clock())
         return deaths
 
     def overdue(self, now: float) -> list[tuple[Handle, str]]:
@@ -126,8 +126,10 @@ class Pool:
         """Doom a worker and kill its whole tree at once. It is reaped in the next pass."""
         handle.doomed_because = handle.doomed_because or because
         handle.state = State.DOOMED
-        if handle.pid is not None or because == BOOT_TIMEOUT:
+        # At the end nobody waits for a zygote to say whom it forked: it may hang.
+        if handle.pid is not None or because == BOOT_TIMEOUT or not self._wanted:
             self._kills.worker(handle)
+            self._strays.suspect()
 
     def can_take(self, handle: Handle) -> bool:
         """Whether a run for this worker would begin at once: it is idle, or about to be.
@@ -252,6 +254,7 @@ class Pool:
                 self.spawner.note_worker_ready()
             elif is_news and isinstance(word, Progress | Outcome):
                 self._reckoning.at_outcome(handle, self._clock())
+                self._strays.are_considered = True
                 reports.append(Report(handle, word))
         return reports
 
@@ -285,10 +288,8 @@ class Pool:
             # Also one that was never forked: that its zygote died is no fault of the slot's.
             by_itself = handle.pid is not None and not handle.doomed_because
             ended_now = handle.run is not None and handle.run.outcome is not None
-            has_served = handle.runs_done > 0 or ended_now
-            wait_s = self._restarts.note_death(
-                slot, now, by_itself=by_itself, has_served=has_served
-            )
+            served = handle.runs_done > 0 or ended_now
+            wait_s = self._restarts.note_death(slot, now, by_itself=by_itself, has_served=served)
             if wait_s:
                 self._log.warning("slot_backs_off", slot=slot, wait_s=wait_s)
 

@@ -1,12 +1,13 @@
 """What crews do to the supervisor's own helpers costs them their run, and nobody else anything."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.linux import is_alive, is_headless
+from tests.support.linux import is_alive, is_headless, kill
 from tests.support.plugins import write_crew
 from tests.support.waiting import wait_until
 
@@ -65,6 +66,21 @@ with open(settings["file"], "w") as file:
     file.write(str(pid))
 while settings.get("stays"):
     time.sleep(1)
+return "# Done\\n\\nFine.\\n"
+"""
+
+# Its daemon never is below the worker, which does not adopt orphans any more.
+HIDES = """
+import ctypes
+ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open(settings["file"], "w") as file:
+            file.write(str(os.getpid()))
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+os.wait()
 return "# Done\\n\\nFine.\\n"
 """
 
@@ -149,3 +165,29 @@ def test_a_daemon_without_its_first_thread_goes_with_its_run(
     wait_until(lambda: world.have_results([run]))
 
     wait_until(lambda: not is_headless(int(file.read_text())))
+
+
+def test_a_daemon_that_never_was_below_its_worker_goes_with_its_run(
+    start_supervisor, world, tmp_path
+):
+    write_crew(tmp_path / "plugins", "hides", HIDES)
+    supervisor = start_supervisor(plugin_dir=tmp_path / "plugins", wrapper=WITHOUT_GROUPS)
+    file = tmp_path / "pid"
+    run = world.publish(None, "hides", {"file": str(file)})
+
+    wait_until(lambda: world.have_results([run]))
+
+    daemon = wait_until(lambda: file.exists() and int(file.read_text() or 0))
+    wait_until(lambda: not is_alive(daemon), 2)
+    assert supervisor.log_lines("strays_killed", pid=daemon)
+
+
+@pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT])
+def test_a_zygote_that_hangs_does_not_keep_the_supervisor(supervisor, ask):
+    os.kill(supervisor.zygote().pid, signal.SIGSTOP)
+    kill(supervisor.worker_pids()[0])
+    wait_until(lambda: supervisor.log_lines("worker_died"))
+
+    supervisor.signal(ask)
+
+    assert supervisor.wait_exit(5) == 0

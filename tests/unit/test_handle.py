@@ -42,6 +42,17 @@ def test_progress_of_another_run_takes_the_place_of_none(handle):
     assert list(handle.inbox) == words
 
 
+def test_one_that_talks_without_end_is_at_fault(handle):
+    some = encode(Progress(run_id="r-1", task=1)) * 500
+    say(handle, some)
+    assert verdict_on(handle, 1.0, 60.0) == ""
+
+    for _ in range(4):
+        say(handle, some)
+
+    assert verdict_on(handle, 1.0, 60.0) == "broken_protocol"
+
+
 def test_a_worker_that_breaks_its_frames_is_at_fault(handle):
     say(handle, b"\xff\xff\xff\xff")
 
