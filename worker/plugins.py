@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import PydanticCustomError
 
 from worker.errors import PluginBroken, PluginNotFound, SettingsInvalid
+from worker.files import read_text
 from worker.policies import Policies, disagreement
 from worker.problems import all_that_is_wrong, line_of
 from worker.redact import without_credentials
@@ -244,7 +245,7 @@ def _check(manifest: Manifest, folder: str, floor_bytes: int) -> None:
 def _yaml(path: Path) -> tuple[str, dict[Any, Any]]:
     """Return plugin.yaml as it stands there, and what it holds."""
     try:
-        text = (path / "plugin.yaml").read_text("utf-8")
+        text = read_text(path / "plugin.yaml")
         data = yaml.safe_load(text)
     except FileNotFoundError:
         raise PluginBroken(path.name, "plugin.yaml is missing") from None
@@ -264,7 +265,7 @@ def _yaml(path: Path) -> tuple[str, dict[Any, Any]]:
 
 def _schema(path: Path) -> Mapping[str, Any]:
     try:
-        schema = json.loads((path / "settings.schema.json").read_text("utf-8"))
+        schema = json.loads(read_text(path / "settings.schema.json"))
         Draft202012Validator.check_schema(schema)
     except FileNotFoundError:
         raise PluginBroken(path.name, "settings.schema.json is missing") from None
