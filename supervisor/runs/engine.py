@@ -26,9 +26,6 @@ from supervisor.runs.errors import RecordsAway, RecordsMisconfigured
 
 # How long a write waits for another one before SQLite says that it is locked.
 BUSY_S = 10.0
-CONNECT_S = 5
-# A peer that fell silent without a word: a pulled plug, a firewall.
-SILENT_MS = 30_000
 READING = {"crewpool_reading": True}
 
 
@@ -140,18 +137,17 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
-    return create_engine(
-        url,
-        json_serializer=fit_json,
-        # After a restart of the server no call fails for a connection of before.
-        pool_pre_ping=True,
-        pool_timeout=30,
-        connect_args={
-            "connect_timeout": CONNECT_S,
-            "tcp_user_timeout": SILENT_MS,
-            "application_name": "crewpool",
-        },
-    )
+    # Who keeps records in a file does not wait for the driver's import.
+    from supervisor.runs.postgres import BoundedConnection  # noqa: PLC0415
+
+    # After a restart of the server no call fails for a connection of before.
+    engine = create_engine(url, json_serializer=fit_json, pool_pre_ping=True, pool_timeout=30)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_: Any, __: Any, words: Any, options: Any) -> Any:
+        return BoundedConnection.opened(*words, **options)
+
+    return engine
 
 
 def _leave_to_parent(engine: Engine) -> None:

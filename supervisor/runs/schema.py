@@ -4,6 +4,7 @@ A SQLite file is ours, and is upgraded when it is opened. A PostgreSQL belongs t
 decides when: `crewpool db upgrade`. Whoever finds it at another version is told so.
 """
 
+from contextlib import ExitStack
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -51,8 +52,12 @@ def upgrade(engine: Engine) -> tuple[str, str]:
     from alembic import command  # noqa: PLC0415
 
     migrations = as_file(files("supervisor.runs") / "migrations")
-    with answering(engine), migrations as folder, engine.begin() as connection:
+    with answering(engine), migrations as folder, engine.begin() as connection, ExitStack() as held:
         if not is_sqlite(engine):
+            from supervisor.runs.postgres import unbounded  # noqa: PLC0415  # as above
+
+            # It may wait for another upgrade, or make an index on many rows.
+            held.enter_context(unbounded(connection))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         command.upgrade(config_of(connection, str(folder)), HEAD)
     return before, HEAD

@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -26,17 +28,19 @@ _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared
 
 
 class PostgresServer:
-    """One server. It can be stopped, killed and started again."""
+    """One server. It can be stopped, killed, frozen and started again."""
 
-    def __init__(self, programs):
+    def __init__(self, programs, **options):
+        """Make one; `options` are more of the server's own."""
         self._programs = programs
+        self._more = [f"{name}={value}" for name, value in options.items()]
         self._folder = None
         self._process = None
         self._numbers = count()
         self.port = free_port()
 
     @classmethod
-    def or_skip(cls):
+    def or_skip(cls, **options):
         """Return a server, or skip the test with the reason; in CI its absence is a failure."""
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
         program = str(found[-1]) if found else shutil.which("postgres")
@@ -45,7 +49,7 @@ class PostgresServer:
             if os.environ.get("CI") == "true":
                 pytest.fail(reason)
             pytest.skip(reason)
-        return cls(Path(program).resolve().parent)
+        return cls(Path(program).resolve().parent, **options)
 
     def url(self, database="postgres"):
         return f"postgresql://crewpool:{_QUOTED}@{HOST}:{self.port}/{database}"
@@ -69,7 +73,7 @@ class PostgresServer:
             if os.geteuid() == 0:
                 os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
             self._init()
-        options = [f"listen_addresses={HOST}", "unix_socket_directories=", *_QUICK]
+        options = [f"listen_addresses={HOST}", "unix_socket_directories=", *_QUICK, *self._more]
         self._process = self._popen(
             "postgres",
             *("-D", "data", "-p", str(self.port)),
@@ -81,6 +85,26 @@ class PostgresServer:
     def stop(self):
         """End it as a restart does: whoever is connected is cut off."""
         self._end(signal.SIGINT)
+
+    def kill(self):
+        """End it as `pg_ctl stop -m immediate` does: it recovers at its next start."""
+        self._end(signal.SIGQUIT)
+
+    @contextmanager
+    def paused(self):
+        """Freeze all of it for a block: connections can be made, and nothing answers."""
+        frozen = [psutil.Process(self._process.pid)]
+        frozen[0].suspend()  # first: it makes no more of them
+        frozen += frozen[0].children()
+        for process in frozen:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in frozen:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def end(self):
         """End it for good, and remove its folder."""
