@@ -60,7 +60,10 @@ def empty(
         os.close(top)
         return True
     with closing(_Emptier(top, is_time_up)) as emptier:
-        return emptier.empty(set(spare))
+        try:
+            return _is_removed(folder) or emptier.empty(set(spare))
+        except OSError:
+            return False
 
 
 def remove(folder: Path, is_time_up: Callable[[], bool] = never) -> None:
@@ -114,8 +117,7 @@ class _Emptier:
         return True
 
     def _remove_folder(self, name: str) -> bool:
-        with suppress(OSError):
-            os.rmdir(name, dir_fd=self._top)
+        if _is_removed(name, self._top):
             return True
         is_empty = True
         folder = _open_folder(name, self._top, self._device)
@@ -139,6 +141,21 @@ class _Emptier:
         os.close(_open_folder(name, parent, self._device))
         there = secrets.token_hex(8)
         os.rename(name, there, src_dir_fd=parent, dst_dir_fd=self._top)
+
+
+def _is_removed(name: str | Path, parent: int | None = None) -> bool:
+    """Remove a folder if it is empty.
+
+    Raises OSError where something is mounted, also what lies on the same file system: behind
+    that are not the crew's files.
+    """
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _open_folder(name: str | Path, parent: int | None = None, device: int | None = None) -> int:

@@ -163,6 +163,26 @@ def test_another_file_system_is_left_alone(folder):
         subprocess.run(["umount", inner], check=True)
 
 
+@pytest.mark.parametrize("where", ["", "a", "a/b"], ids=["itself", "in it", "below"])
+def test_what_is_mounted_of_the_same_file_system_stays(folder, tmp_path, where):
+    there, inner = tmp_path / "there", folder / where
+    (there / "sub").mkdir(parents=True)
+    (there / "file").touch()
+    inner.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(["mount", "--bind", there, inner], check=False)
+    if mounted.returncode:
+        pytest.skip("not even root may mount here")
+    try:
+        assert not empty(folder, (), leftovers.after(5))
+
+        assert {path.name for path in there.iterdir()} == {"sub", "file"}
+    finally:
+        # Below, the folder that it is mounted on may have been moved up.
+        points = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
+        for point in (line.split()[4] for line in points if f" {folder}" in line):
+            subprocess.run(["umount", point], check=True)
+
+
 @pytest.mark.alone
 def test_nothing_to_remove_costs_next_to_nothing(folder):
     (folder / "run").mkdir()
