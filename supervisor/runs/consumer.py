@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -33,6 +34,8 @@ CLAIM_EVERY_S = 15.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 NO_RECORD = "unknown_run"
+# The task of run_aside that code runs in, a handler's thread too; None elsewhere.
+_INSIDE: ContextVar[object] = ContextVar("_INSIDE", default=None)
 
 # Takes several results; returns those (by place) that it knows nothing of. Whatever it raises
 # means: none of them was taken in, ask again.
@@ -102,11 +105,11 @@ class ResultConsumer:
                 try:
                     await self._round(stop)
                     self._is_away = False
-                except (RedisAway, RedisError) as error:
+                except Exception as error:  # noqa: BLE001  # what others wrote must not end it
                     self._note_trouble(error)
                     await _sleep(stop, FIRST_PAUSE_S)
         finally:
-            with suppress(RedisAway, RedisError):
+            with suppress(Exception):
                 await self._take_owed()  # what a read brought that was given up
                 await self.stream.leave()
             await self.stream.close()
@@ -190,7 +193,9 @@ class ResultConsumer:
     def _note_trouble(self, error: Exception) -> None:
         if not self._is_away:
             self._is_away = True
-            self._log.warning("results_not_readable", error=str(error)[:300])
+            is_told = isinstance(error, RedisAway | RedisError)
+            told = str(error) if is_told else f"{type(error).__name__}: {error}"
+            self._log.warning("results_not_readable", error=told[:300])
 
 
 def start_result_consumer(
@@ -221,10 +226,14 @@ async def consume(
 def run_aside(
     task: Callable[[asyncio.Event], Coroutine[Any, Any, object]], name: str
 ) -> Callable[[], None]:
-    """Run a task in a thread with a loop of its own; return how to stop it, and wait for that."""
+    """Run a task in a thread with a loop of its own; return how to stop it, and wait for that.
+
+    Whoever stops it from inside, a handler, cannot wait for itself, and does not.
+    """
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
     def run() -> None:
+        _INSIDE.set(loop)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(task(stop))
 
@@ -234,7 +243,8 @@ def run_aside(
     def end() -> None:
         with suppress(RuntimeError):  # it has ended
             loop.call_soon_threadsafe(stop.set)
-        thread.join()
+        if _INSIDE.get() is not loop:
+            thread.join()
 
     return end
 
@@ -245,7 +255,9 @@ def consumer_name() -> str:
 
 
 def _written_at(entry_id: str) -> datetime:
-    return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, UTC)
+    """Return the time in an id. One that is ahead of us, as anybody may write it, is now."""
+    written_s = int(entry_id.partition("-")[0]) / 1000
+    return datetime.fromtimestamp(min(written_s, time.time()), UTC)
 
 
 async def _sleep(stop: asyncio.Event, length_s: float) -> None:

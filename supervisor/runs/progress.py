@@ -9,14 +9,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError
-
-from supervisor.errors import RedisAway
 from supervisor.runs.answers import Page, RunFilter
-from worker.errors import CrewpoolError
 
 LOOK_EVERY_S = 1.0
 MOST = 200
+MOST_ATTEMPTS = 1_000_000
 
 States = Callable[[Sequence[str]], Awaitable[dict[str, dict[str, str]]]]
 
@@ -36,8 +33,9 @@ class ProgressStore(Protocol):
 async def follow_progress(states: States, store: ProgressStore, stop: asyncio.Event) -> None:
     """Look every second at the runs that have not begun, until told to stop."""
     while not stop.is_set():
-        # Whatever is away is told by the consumer.
-        with suppress(RedisAway, RedisError, CrewpoolError):
+        # Whatever is away is told by the consumer. And what anybody wrote into a record that no
+        # database takes shall not keep the results of all others from being taken in.
+        with suppress(Exception):
             await look(states, store)
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_EVERY_S):
@@ -63,6 +61,7 @@ def _start_of(facts: dict[str, Any]) -> tuple[datetime, int] | None:
         return None
     try:
         at = datetime.fromtimestamp(float(facts["started_at"]), UTC)
-        return at, max(1, int(facts.get("attempt", "1")))
+        attempt = int(facts.get("attempt", "1"))
     except (KeyError, ValueError, OverflowError, OSError):
         return None
+    return (at, attempt) if 0 < attempt <= MOST_ATTEMPTS else None

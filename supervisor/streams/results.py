@@ -121,7 +121,8 @@ class ResultStream:
         fields: dict[Any, Any] = {
             "reason": entry.problem,
             "entry_id": entry.id,
-            "payload": entry.payload[:LARGEST_IN_A_LETTER],
+            # As it came: bytes that are no UTF-8 cannot be written as a text.
+            "payload": entry.payload.encode("utf-8", "surrogateescape")[:LARGEST_IN_A_LETTER],
         }
         async with answering(self._client):
             pipeline = self._client.pipeline(transaction=True)
