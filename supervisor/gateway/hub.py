@@ -7,7 +7,7 @@ no memory but its place.
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
@@ -115,8 +115,8 @@ class Hub:
 
     def start(self) -> None:
         """Begin to look and to read."""
-        work = (self._look_for_ever(), self._read_for_ever())
-        self._tasks = [asyncio.create_task(self._guarded(part)) for part in work]
+        work = (self._look_for_ever, self._read_for_ever)
+        self._tasks = [asyncio.create_task(self._again_and_again(part)) for part in work]
 
     async def stop(self) -> None:
         """End it, and close the connection."""
@@ -150,12 +150,14 @@ class Hub:
             if not self._channels:
                 self._wanted.clear()
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            self._log.error("gateway_failed", error=f"{type(error).__name__}: {error}")
-            raise
+    async def _again_and_again(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001  # all clients hang on it: it must go on
+                told = f"{type(error).__name__}: {error}"[:500]
+                self._log.error("gateway_failed", error=told)
+                await asyncio.sleep(LOOK_EVERY_S)
 
     # ---- how far they are
 
@@ -173,7 +175,7 @@ class Hub:
         unsettled: list[Channel] = []
         for start in range(0, len(watched), PAGE):
             page = watched[start : start + PAGE]
-            records = await records_of(self._queue, [channel.run_id for channel in page])
+            records = await self._records([channel.run_id for channel in page])
             for channel, facts in zip(page, records, strict=True):
                 if facts.get("state") in ENDED:
                     # Its result comes by the stream. When we look again and it has not, it
@@ -186,6 +188,18 @@ class Hub:
                 elif not facts and has_records:
                     unsettled.append(channel)
         await self._settle(unsettled[:MOST_SETTLED])
+
+    async def _records(self, run_ids: Sequence[str]) -> list[dict[str, str]]:
+        """Return the records of runs. One key that is no record shall not hide all others."""
+        try:
+            return await records_of(self._queue, run_ids)
+        except Refused as error:
+            if error.is_permission or error.is_passing:
+                raise
+            if len(run_ids) == 1:
+                return [{}]
+        half = len(run_ids) // 2
+        return [*await self._records(run_ids[:half]), *await self._records(run_ids[half:])]
 
     async def _settle(self, channels: Sequence[Channel]) -> None:
         for channel in channels:

@@ -99,6 +99,20 @@ def test_all_who_follow_a_run_hear_its_end(gateway, world):
         assert [event for event, _, _ in events] == ["result", "end"]
 
 
+def test_a_key_that_is_no_record_hides_no_other(gateway, world):
+    for run_id in ("r-1", "r-2", "r-3"):
+        put_record(world, run_id, state="running", task=1)
+    followers = {run_id: gateway.follow(run_id) for run_id in ("r-1", "r-2", "r-3")}
+    for events in followers.values():
+        next(events)
+    world.client.delete("crewpool:run:r-2")
+    world.client.set("crewpool:run:r-2", "no record")
+    put_record(world, "r-3", task=2)
+
+    assert next(followers["r-3"])[2]["progress"]["task"] == 2
+    assert gateway.get("/v1/runs/r-2").status_code == 503
+
+
 def test_followers_sit_an_outage_out(own_server, start_gateway):
     gateway = start_gateway(own_server.url)
     world = type("World", (), {"client": own_server.client})
