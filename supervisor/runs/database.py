@@ -4,7 +4,7 @@ The ground under store.py and leases.py, and under whoever else keeps something 
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -74,7 +74,9 @@ class Database:
                 self._is_ready = True
 
 
-def changed(session: Session, statement: Update | Delete) -> int:
+def changed(
+    session: Session, statement: Update | Delete, parameters: Mapping[str, Any] | None = None
+) -> int:
     """Execute a statement in a transaction; return how many rows it found."""
-    result = session.execute(statement, execution_options=_NOT_LOOKED_AT)
+    result = session.execute(statement, parameters, execution_options=_NOT_LOOKED_AT)
     return cast("CursorResult[Any]", result).rowcount

@@ -5,12 +5,12 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import case, func
+from sqlalchemy import BindParameter, Table, and_, bindparam, case, func, or_, update
 
 from supervisor.runs.columns import fit_json
-from supervisor.runs.models import COMPLETED, FAILED, PluginRun
+from supervisor.runs.models import COMPLETED, FAILED, OPEN, PluginRun
 from supervisor.streams.wire import Result
 
 # Deeper than any output of a crew; Python reads no deeper than a thousand levels, less what
@@ -18,30 +18,70 @@ from supervisor.streams.wire import Result
 DEEPEST_OUTPUT = 200
 LONGEST_S = 10 * 365 * 86_400
 _MOST_ATTEMPTS = 1_000_000
+_RUNS = cast("Table", PluginRun.__table__)
 
 
-def values_of(result: Result, at: datetime) -> dict[str, Any]:
-    """Return the columns of a run that has ended so, at this time."""
+def _told(name: str) -> BindParameter[Any]:
+    return bindparam(f"told_{name}", type_=_RUNS.c[name].type)
+
+
+# Made once: to put it together for each result took more than to execute it.
+ENDING = (
+    update(_RUNS)
+    .where(
+        _RUNS.c.plugin_run_id == _told("plugin_run_id"),
+        # A run that was given up before it was published may have been published all the same,
+        # by a process that died in between. What its result says is the truth.
+        or_(
+            _RUNS.c.status.in_(OPEN),
+            and_(_RUNS.c.status == FAILED, _RUNS.c.published_at.is_(None)),
+        ),
+    )
+    .values(
+        **{name: _told(name) for name in ("status", "output", "error_message", "completed_at")},
+        receipt=func.coalesce(_told("receipt"), _RUNS.c.receipt),
+        attempts=case(
+            (_RUNS.c.attempts < _told("attempts"), _told("attempts")), else_=_RUNS.c.attempts
+        ),
+        # Where nobody saw it start.
+        started_at=func.coalesce(_RUNS.c.started_at, _told("started_at")),
+        unique_key=None,
+        # Somebody has worked on it: it left the outbox.
+        payload=None,
+        published_at=func.coalesce(_RUNS.c.published_at, _told("published_at")),
+        last_publish_error="",
+    )
+)
+
+
+def told_of(result: Result, at: datetime, now: datetime) -> dict[str, Any]:
+    """Return what ENDING is executed with for a run that has ended so, at this time."""
     meta = result.meta
     is_completed = result.status == COMPLETED
-    values: dict[str, Any] = {
+    values = {
+        "plugin_run_id": result.run_id,
         "status": COMPLETED if is_completed else FAILED,
         "output": document_of(result.output) if is_completed else None,
         "error_message": "" if is_completed else result.error,
         "completed_at": at,
-        "unique_key": None,
+        "receipt": _kept(meta.get("receipt")),
+        "attempts": _attempts_of(meta.get("attempt")),
+        "started_at": _start_of(meta.get("duration_s"), at),
+        "published_at": now,
     }
-    if (receipt := _kept(meta.get("receipt"))) is not None:
-        values["receipt"] = receipt
-    attempt = meta.get("attempt")
-    if isinstance(attempt, int) and not isinstance(attempt, bool) and 0 < attempt < _MOST_ATTEMPTS:
-        values["attempts"] = case((PluginRun.attempts < attempt, attempt), else_=PluginRun.attempts)
-    length_s = meta.get("duration_s")
+    return {f"told_{name}": value for name, value in values.items()}
+
+
+def _attempts_of(attempt: Any) -> int:
+    """Return how many attempts are told of; 0 where none are."""
+    is_one = isinstance(attempt, int) and not isinstance(attempt, bool)
+    return attempt if is_one and 0 < attempt < _MOST_ATTEMPTS else 0
+
+
+def _start_of(length_s: Any, at: datetime) -> datetime | None:
     if isinstance(length_s, int | float) and 0 <= length_s < LONGEST_S:
-        # Where nobody saw it start.
-        started = at - timedelta(seconds=float(length_s))
-        values["started_at"] = func.coalesce(PluginRun.started_at, started)
-    return values
+        return at - timedelta(seconds=float(length_s))
+    return None
 
 
 def document_of(output: str) -> Any:

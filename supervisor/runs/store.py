@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from sqlalchemy import Select, Update, and_, case, func, or_, select, update
+from sqlalchemy import Select, Update, case, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -27,7 +27,7 @@ from supervisor.runs.answers import (
     RunFilter,
 )
 from supervisor.runs.database import Database, changed
-from supervisor.runs.endings import values_of
+from supervisor.runs.endings import ENDING, told_of
 from supervisor.runs.errors import CursorInvalid, RunIdTaken
 from supervisor.runs.leases import Leases
 from supervisor.runs.models import FAILED, OPEN, PROCESSING, STATUSES, PluginRun
@@ -37,11 +37,6 @@ from supervisor.streams.wire import Result
 MOST_LISTED = 1000
 LONGEST_ERROR = 2000
 _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
-# A run that was given up before it was published may have been published all the same, by a
-# process that died in between. What its result says is the truth.
-_TAKES_A_RESULT = or_(
-    PluginRun.status.in_(OPEN), and_(PluginRun.status == FAILED, PluginRun.published_at.is_(None))
-)
 _BACKLOG = (
     select(PluginRun.id)
     .where(PluginRun.payload.is_not(None), PluginRun.publish_failures > 0)
@@ -189,7 +184,10 @@ class RunStore:
                 status=PROCESSING,
                 started_at=func.coalesce(PluginRun.started_at, started_at),
                 attempts=case((PluginRun.attempts < attempt, attempt), else_=PluginRun.attempts),
-                **self._evidently_published(),
+                # Somebody works on it: it left the outbox.
+                payload=None,
+                published_at=func.coalesce(PluginRun.published_at, self._clock()),
+                last_publish_error="",
             )
         )
 
@@ -209,20 +207,10 @@ class RunStore:
 
     def _apply(self, session: Session, arrival: Arrival) -> str:
         run_id, at = arrival.result.run_id, arrival.at or self._clock()
-        ending = (
-            update(PluginRun)
-            .where(PluginRun.plugin_run_id == run_id, _TAKES_A_RESULT)
-            .values(**values_of(arrival.result, at), **self._evidently_published())
-        )
-        if changed(session, ending):
+        if changed(session, ENDING, told_of(arrival.result, at, self._clock())):
             return APPLIED
         known = session.scalar(select(PluginRun.id).where(PluginRun.plugin_run_id == run_id))
         return UNKNOWN if known is None else DUPLICATE
-
-    def _evidently_published(self) -> dict[str, object]:
-        """Return what follows where somebody works on a run, or has: it left the outbox."""
-        at = func.coalesce(PluginRun.published_at, self._clock())
-        return {"payload": None, "published_at": at, "last_publish_error": ""}
 
     # ---- looking
 
