@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
 from pydantic import SecretStr, ValidationError
@@ -114,11 +115,15 @@ class Publisher:
         with self._lock:
             if self._here is None:
                 self._here = _Aside(self._settings)
-            here = self._here
-        return here.call(here.publisher.place(request))
+            # Under the lock: what `close` finds there it waits for, and nothing comes later.
+            placing = self._here.begin(self._here.publisher.place(request))
+        return placing.result()
 
     def close(self) -> None:
-        """Close the connections and end the thread. A later run starts them again."""
+        """Close the connections and end the thread, after what other threads have begun.
+
+        A later run starts them again.
+        """
         with self._lock:
             here, self._here = self._here, None
         if here is not None:
@@ -147,14 +152,20 @@ class _Aside:
         self._thread.start()
         self.publisher = AsyncPublisher(settings=settings)
 
-    def call(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def begin(self, coroutine: Coroutine[Any, Any, Answer]) -> Future[Answer]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:
-        self.call(self.publisher.close())
+        self.begin(self._finish()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _finish(self) -> None:
+        # Each has an end: Redis answers, or a timeout does.
+        begun = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*begun, return_exceptions=True)
+        await self.publisher.close()
 
 
 def _at(url: str | None, settings: Settings) -> Settings:

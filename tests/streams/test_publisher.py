@@ -101,6 +101,25 @@ def test_a_publisher_that_was_closed_starts_anew(publisher, world):
     assert world.client.xlen(REQUESTS) == 2
 
 
+def test_closing_waits_for_what_other_threads_publish(publisher, world):
+    """None of them may be left waiting for a loop that has ended."""
+
+    def publish():
+        for _ in range(30):
+            publisher.publish(a_request())
+
+    threads = [threading.Thread(target=publish, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads) and world.client.xlen(REQUESTS) < 100:
+        publisher.close()
+    for thread in threads:
+        thread.join(10)
+
+    assert not any(thread.is_alive() for thread in threads)
+    assert world.client.xlen(REQUESTS) == 120
+
+
 def test_a_server_that_is_away_is_an_error_that_a_retry_may_mend(server, world):
     with Proxy(server) as proxy, Publisher(proxy.url) as publisher:
         proxy.cut()
