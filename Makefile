@@ -24,7 +24,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 KEY = { cat pyproject.toml constraints.txt; pwd; $(BIN)/python -VV; } 2>/dev/null | cksum
 STAMP := $(VENV)/.made-from
 
-.PHONY: help setup demo up test check unit format deploy-check bench bench-all soak picture clean
+.PHONY: help setup demo up test check unit format deploy-check bench bench-all bench-records soak picture clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench-all: setup ## Measure the same with all rounds; takes a quarter of an hour
 	$(BIN)/python benchmarks/endurance.py
 	$(BIN)/python benchmarks/pid_one.py
 	$(BIN)/python benchmarks/cost_of_a_run.py
+
+bench-records: setup ## Measure run records on SQLite and PostgreSQL: dispatches, results, latency
+	$(BIN)/python benchmarks/records.py $(ARGS)
 
 soak: setup ## Run 2,000 runs of every kind through three supervisors, and count the results
 	SOAK_RUNS=2000 $(BIN)/python -m pytest -q tests/chaos $(ARGS)
