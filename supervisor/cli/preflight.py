@@ -21,10 +21,11 @@ from supervisor.pool.identity import Identity, identity_of, missing_capabilities
 from supervisor.settings import Settings
 from supervisor.streams import inspect
 
-# Prints which of these folders may not be entered and read.
+# Writes which of these folders may not be entered and read.
 _ACCESS = """
 import os, sys
-print(*(p for p in sys.argv[1:] if not os.access(p, os.R_OK | os.X_OK)), sep="\\n", end="")
+refused = [p for p in sys.argv[1:] if not os.access(p, os.R_OK | os.X_OK)]
+os.write(1, os.fsencode("\\n".join(refused)))
 """
 
 
