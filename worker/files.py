@@ -12,8 +12,8 @@ from pathlib import Path
 MOST_BYTES = 1024 * 1024
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a regular file of at most 1 MiB.
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """Return the text of a regular file that is not larger.
 
     Raises OSError, also for other kinds of files and larger ones, and UnicodeDecodeError.
     """
@@ -23,7 +23,7 @@ def read_text(path: Path) -> str:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES} bytes")
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes")
     return data.decode()

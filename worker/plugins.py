@@ -29,6 +29,8 @@ from worker.sizes import Size, text_of
 READ = ("plugin.yaml", "settings.schema.json", "crew/crew.py")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MOST_PROBLEMS = 5
+# A second for PyYAML, while which nothing else is done.
+MOST_YAML_BYTES = 65_536
 
 
 def _no_truth(value: Any) -> Any:
@@ -245,7 +247,7 @@ def _check(manifest: Manifest, folder: str, floor_bytes: int) -> None:
 def _yaml(path: Path) -> tuple[str, dict[Any, Any]]:
     """Return plugin.yaml as it stands there, and what it holds."""
     try:
-        text = read_text(path / "plugin.yaml")
+        text = read_text(path / "plugin.yaml", MOST_YAML_BYTES)
         data = yaml.safe_load(text)
     except FileNotFoundError:
         raise PluginBroken(path.name, "plugin.yaml is missing") from None

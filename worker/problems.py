@@ -42,7 +42,9 @@ _RULES = {
 def all_that_is_wrong(error: ValidationError, text: str, keys: Sequence[str]) -> str:
     """Return a sentence for each problem in a YAML text, five at most, each with its line."""
     parts = error.errors(include_url=False, include_input=False)
-    told = [(line_of(text, _place(part)), what_is_wrong(part, keys)) for part in parts]
+    # Once for all: a thousand wrong keys would else be a thousand readings, and take a minute.
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    told = [(_line_in(root, _place(part)), what_is_wrong(part, keys)) for part in parts]
     return "; ".join(f"line {line}: {wrong}" for line, wrong in sorted(told)[:MOST_PROBLEMS])
 
 
@@ -51,7 +53,11 @@ def line_of(text: str, place: Sequence[Any]) -> int:
 
     Where there is no such key it is the line of the nearest one round it.
     """
-    line, node = 1, yaml.compose(text, Loader=yaml.SafeLoader)
+    return _line_in(yaml.compose(text, Loader=yaml.SafeLoader), place)
+
+
+def _line_in(node: yaml.Node | None, place: Sequence[Any]) -> int:
+    line = 1
     for step in place:
         found: list[tuple[Any, Any]] = []
         if isinstance(node, yaml.MappingNode):
