@@ -95,13 +95,11 @@ class Pool:
                 deaths.append(Death(left, corpse))
             elif (zygote := self.answers.note_death(corpse, self._clock())) is not None:
                 deaths += self._orphaned_orders(zygote)
-            else:
-                # An orphan of a crew: where one was, others may be.
-                self._strays.suspect()
-                if None in self._roster.pids:
-                    # Or a worker, and the zygote's answer with its pid is still on its way.
-                    self._unclaimed[corpse.pid] = corpse
-        if deaths:
+            # An orphan of a crew, or a worker, and the zygote's answer is still on its way.
+            elif None in self._roster.pids:
+                self._unclaimed[corpse.pid] = corpse
+        if corpses:
+            # Where one orphan was, others may be; and who died has left some, perhaps.
             self._strays.suspect()
         zygotes = {zygote.pid for zygote in self.spawner.zygotes}
         self._strays.kill(self._roster.pids | zygotes | self._readers.companions, self._clock())

@@ -104,7 +104,7 @@ def test_whoever_speaks_for_the_zygote_cannot_have_strangers_killed(
 ):
     write_crew(tmp_path / "plugins", "lies", LIES)
     supervisor = start_supervisor(
-        plugin_dir=tmp_path / "plugins", CREW_TIMEOUT_SECONDS=1, wrapper=WITHOUT_GROUPS
+        plugin_dir=tmp_path / "plugins", CREW_TIMEOUT_SECONDS=3, wrapper=WITHOUT_GROUPS
     )
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
         told = tmp_path / "told"
@@ -114,7 +114,7 @@ def test_whoever_speaks_for_the_zygote_cannot_have_strangers_killed(
 
         assert is_alive(stranger.pid)
         stranger.kill()
-    assert told.exists()
+    assert told.exists(), world.result(run)
     assert supervisor.stop() == 0
 
 
