@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from supervisor.runs.answers import Page, RunFilter
 
 LOOK_EVERY_S = 1.0
-MOST = 200
+PAGE = 200
+# Of more the newest are looked at, which are the last to begin.
+MOST_PAGES = 10
 MOST_ATTEMPTS = 1_000_000
 
 States = Callable[[Sequence[str]], Awaitable[dict[str, dict[str, str]]]]
@@ -44,14 +46,16 @@ async def follow_progress(states: States, store: ProgressStore, stop: asyncio.Ev
 
 async def look(states: States, store: ProgressStore) -> int:
     """Set what has begun since the last look; return how many."""
-    page = await asyncio.to_thread(store.list, RunFilter(statuses=("pending",)), MOST)
-    waiting = [run.plugin_run_id for run in page.runs]
-    if not waiting:
-        return 0
-    begun = 0
-    for run_id, facts in (await states(waiting)).items():
-        if (start := _start_of(facts)) is not None:
-            begun += await asyncio.to_thread(store.mark_processing, run_id, *start)
+    begun, cursor = 0, None
+    for _ in range(MOST_PAGES):
+        which = RunFilter(statuses=("pending",))
+        page = await asyncio.to_thread(store.list, which, PAGE, cursor)
+        waiting = [run.plugin_run_id for run in page.runs]
+        for run_id, facts in (await states(waiting) if waiting else {}).items():
+            if (start := _start_of(facts)) is not None:
+                begun += await asyncio.to_thread(store.mark_processing, run_id, *start)
+        if (cursor := page.cursor) is None:
+            break
     return begun
 
 

@@ -82,6 +82,22 @@ async def test_a_record_with_an_impossible_attempt_is_no_news(url, world):
     assert store.attempts == []
 
 
+async def test_a_run_behind_hundreds_that_wait_is_seen_to_begin(url, world):
+    """The oldest run first, and the records are listed from the newest back."""
+    facts = {"state": "running", "started_at": "1700000000", "attempt": "1"}
+    world.client.hset("crewpool:run:r-0", mapping=facts)
+    consumer, store = ResultConsumer(url, Handler()), Waiting()
+    pages = {
+        None: Page([PluginRun(plugin_run_id="r-2")], "2"),
+        "2": Page([PluginRun(plugin_run_id="r-1")], "1"),
+        "1": Page([PluginRun(plugin_run_id="r-0")]),
+    }
+    store.list = lambda _which, _limit, cursor=None: pages[cursor]
+
+    assert await look(consumer.stream.states, store) == 1
+    await consumer.stream.close()
+
+
 async def test_records_that_refuse_a_value_end_neither_following_nor_consuming(url, world):
     facts = {"state": "running", "started_at": "1700000000", "attempt": "1"}
     world.client.hset("crewpool:run:r-odd", mapping=facts)
