@@ -27,6 +27,8 @@ from supervisor.runs.errors import RecordsAway, RecordsMisconfigured
 # How long a write waits for another one before SQLite says that it is locked.
 BUSY_S = 10.0
 READING = {"crewpool_reading": True}
+# What users asked for and crews made stands in the parameters of statements, and errors in logs.
+DISCREET: dict[str, Any] = {"hide_parameters": True}
 
 
 def engine_of(url: str) -> Engine:
@@ -101,7 +103,10 @@ def _parsed(url: str) -> URL:
 def _sqlite(url: URL) -> Engine:
     path = Path(str(url.database)).absolute()
     engine = create_engine(
-        url.set(database=str(path)), json_serializer=fit_json, connect_args={"timeout": BUSY_S}
+        url.set(database=str(path)),
+        json_serializer=fit_json,
+        connect_args={"timeout": BUSY_S},
+        **DISCREET,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -141,7 +146,9 @@ def _postgresql(url: URL) -> Engine:
     from supervisor.runs.postgres import BoundedConnection  # noqa: PLC0415
 
     # After a restart of the server no call fails for a connection of before.
-    engine = create_engine(url, json_serializer=fit_json, pool_pre_ping=True, pool_timeout=30)
+    engine = create_engine(
+        url, json_serializer=fit_json, pool_pre_ping=True, pool_timeout=30, **DISCREET
+    )
 
     @event.listens_for(engine, "do_connect")
     def _connect(_: Any, __: Any, words: Any, options: Any) -> Any:

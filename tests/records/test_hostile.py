@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 
 from supervisor.runs.answers import RunFilter
+from supervisor.runs.models import PluginRun
 from supervisor.streams.wire import Result
 
 DEEP = "[" * 900 + "]" * 900
@@ -142,3 +145,13 @@ def test_what_is_shown_of_a_run_is_fit_for_json_and_shows_nothing_sealed(store, 
     assert data["input"] == {"_llm_api_key": "***", "in": {"_deep": "***"}}
     assert "payload" not in data
     assert data["created_at"] == "2026-11-22T12:00:00+00:00"
+
+
+def test_an_error_of_a_database_tells_no_value_of_a_run(store, added):
+    added()
+    statement = update(PluginRun).values(status="nonsense", error_message="for one user only")
+    with pytest.raises(IntegrityError) as caught:
+        store.database.change(statement)
+
+    # PostgreSQL itself quotes the row that it refuses.
+    assert "for one user only" not in str(caught.value).replace(str(caught.value.orig), "")
