@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.pool.backoff import LONGEST_S, delay_s, is_hopeless
-from supervisor.pool.deadlines import Deadline, Step, timeout_text
+from supervisor.pool.deadlines import STACKS_S, Deadline, Step, timeout_text
 
 TIMES = st.floats(0, 1e9, allow_nan=False)
 
@@ -19,14 +19,19 @@ def test_once_hopeless_always_hopeless(failures):
     assert is_hopeless(failures) <= is_hopeless(failures + 1)
 
 
-@given(at=TIMES, timeout_s=st.floats(0.1, 1e6), moments=st.lists(TIMES, max_size=20))
-def test_a_deadline_asks_for_stacks_once_and_then_for_the_kill(at, timeout_s, moments):
+@given(
+    at=TIMES,
+    timeout_s=st.floats(0.1, 1e6),
+    moments=st.lists(TIMES, max_size=20),
+    has_told=st.booleans(),
+)
+def test_a_deadline_asks_for_stacks_once_and_then_for_the_kill(at, timeout_s, moments, has_told):
     deadline, steps = Deadline(at, timeout_s), []
     for now in sorted(moments):
-        step = deadline.step(now)
+        step = deadline.step(now, has_told=has_told)
         assert step is Step.NOTHING or now >= at
         if step is Step.STACKS:
-            deadline = deadline.with_stacks(now)
+            deadline = deadline.asked(now)
         if step is not Step.NOTHING:
             steps.append(step)
 
@@ -37,10 +42,10 @@ def test_a_deadline_asks_for_stacks_once_and_then_for_the_kill(at, timeout_s, mo
 @given(at=TIMES, timeout_s=st.floats(0.1, 1e6), late_s=st.floats(0, 1e3))
 def test_at_its_alarm_something_is_due(at, timeout_s, late_s):
     deadline = Deadline(at, timeout_s)
-    assert deadline.step(deadline.next_alarm() + late_s) is Step.STACKS
+    assert deadline.step(deadline.next_alarm() + late_s, has_told=False) is Step.STACKS
 
-    asked = deadline.with_stacks(at + late_s)
-    assert asked.step(asked.next_alarm()) is Step.KILL
+    asked = deadline.asked(at + late_s)
+    assert asked.step(at + late_s + 2 * STACKS_S + 1e-6, has_told=False) is Step.KILL
 
 
 @given(st.floats(0.001, 1e7) | st.integers(1, 10**7))

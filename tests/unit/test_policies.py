@@ -100,11 +100,15 @@ def test_the_examples_of_the_guide_are_good_manifests(tmp_path):
         path = write_plugin(tmp_path, "my-plugin", "x = 1") / "my-plugin"
         (path / "plugin.yaml").write_text(text)
         told = load(path).manifest
-        assert told.retry or told.limits != Limits()
+        assert told.model_fields_set > {"name"}
 
 
 def test_the_examples_of_the_guide_mean_what_stands_beside_them():
-    retry, limits = (Policies.model_validate(without_name(text)) for text in blocks_of("yaml"))
+    retry, limits = (
+        Policies.model_validate(without_name(text))
+        for text in blocks_of("yaml")
+        if re.search("^(retry|limits):", text, re.MULTILINE)
+    )
 
     assert retry.retry["exception"].attempts == 2
     assert retry.retry["crash"].attempts == 1
@@ -145,7 +149,8 @@ def test_the_guide_shows_each_cause_with_its_defaults(tmp_path, monkeypatch):
 
 
 def test_the_guide_shows_each_key_with_its_default():
-    defaults = dict(re.findall(r"^\| `([a-z_]+)` \| (\d+) \| ", GUIDE, re.MULTILINE))
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\d+) \| ", GUIDE, re.MULTILINE)
+    defaults = {name: told for name, told in rows if name in Retry.model_fields}
 
     assert defaults == {name: f"{f.default:g}" for name, f in Retry.model_fields.items()}
 
