@@ -44,7 +44,11 @@ from worker.protocol import (  # noqa: E402
     ZygoteReady,
     encode,
 )
-from worker.system import die_with_parent, forbid_new_privileges  # noqa: E402
+from worker.system import (  # noqa: E402
+    die_with_parent,
+    forbid_inspection,
+    forbid_new_privileges,
+)
 
 READ_BYTES = 65536
 # We outlive our supervisor by less than a second (P4): a huge folder is left to the next one.
@@ -92,6 +96,10 @@ class Zygote:
         self._warm()
         gate.check("the import of " + ", ".join(self._config.preload))
         self._catalogue = discover(Path(self._config.plugin_dir))
+        if any(plugin.manifest.env for plugin in self._catalogue.plugins.values()):
+            # In all workers from their first moment: what a crew had opened of another worker's
+            # memory before its run would stay open, and be read when a secret is there.
+            forbid_inspection()
         for name in self._catalogue.plugins:
             self._import_plugin(name)
         _ignore_handlers_of_imports()

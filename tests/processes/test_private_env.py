@@ -156,3 +156,21 @@ def test_a_secret_for_all_that_cannot_be_read_is_refused_at_the_start(start_supe
     assert supervisor.wait_exit() == 2
 
     assert "OPENAI_API_KEY_FILE" in supervisor.log()
+
+
+IS_OPEN = "import ctypes; return str(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+
+
+@pytest.mark.parametrize(("manifest", "is_open"), [(PRIVATE, "0"), ("", "1")])
+def test_where_a_plugin_has_secrets_no_worker_can_be_looked_into(
+    start_supervisor, world, tmp_path, manifest, is_open
+):
+    """Not even before one of them has any: a descriptor that was opened stays open."""
+    folder = tmp_path / "plugins"
+    write_crew(folder, "asks", IS_OPEN)
+    write_crew(folder, "other", "return ''", manifest=manifest)
+    start_supervisor(plugin_dir=folder)
+    run = world.publish(plugin="asks")
+
+    wait_until(lambda: world.result(run))
+    assert world.output(run)["raw"] == is_open
