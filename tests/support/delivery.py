@@ -15,7 +15,7 @@ from supervisor.streams.endings import Bury, DeadLetter, Finish, HandBack, cance
 from supervisor.streams.keeper import Rhythm
 from supervisor.streams.orders import cancel
 from supervisor.streams.publish import Publication, publish
-from supervisor.streams.queue import Lease, More
+from supervisor.streams.queue import Lease, More, Trimmed
 from supervisor.streams.wire import Entry, Rejected, Request, Result, parse, request_payload
 from tests.streams.conftest import LIMITS
 from tests.streams.host import Host
@@ -75,7 +75,9 @@ class Delivery:
         consumer = f"host.s{slot}"
         answer = self._do(self.queue.take(consumer, limits))
         self._count(answer)
-        while isinstance(answer.got, More):
+        while isinstance(answer.got, More | Trimmed):
+            if isinstance(answer.got, Trimmed):
+                self._do(self._host.broker._answer_trimmed(answer.got, consumer))
             answer = self._do(self.queue.take(consumer, limits))
             self._count(answer)
         self.leases.pop(slot, None)
