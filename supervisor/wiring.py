@@ -77,7 +77,6 @@ class Parts:
     def snapshot(self, standing: Standing) -> dict[str, Any]:
         """Return what is going on now."""
         self.snapshots.memory = self.admission.facts(self.clock())
-        self.snapshots.memory = self.admission.facts(self.clock())
         return self.snapshots.take(standing, self.pool.handles, self.clock())
 
 
