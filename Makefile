@@ -24,7 +24,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 KEY = { cat pyproject.toml constraints.txt; pwd; $(BIN)/python -VV; } 2>/dev/null | cksum
 STAMP := $(VENV)/.made-from
 
-.PHONY: help setup demo up test check unit format deploy-check bench bench-all bench-records soak picture clean
+.PHONY: help setup demo up test test-long check unit format deploy-check bench bench-all bench-records soak picture clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,8 +62,11 @@ up: setup ## Run the supervisor with an embedded server, until Ctrl-C
 	@$(BIN)/crewpool up $(ARGS)
 
 test: check ## Run linters and all tests, side by side; narrow with ARGS='-k name'
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not alone' $(ARGS) || [ $$? -eq $(NONE) ]
-	$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq $(NONE) ]
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not alone and not long' $(ARGS) || [ $$? -eq $(NONE) ]
+	$(BIN)/pytest -m 'alone and not long' $(ARGS) || [ $$? -eq $(NONE) ]
+
+test-long: setup ## Run the tests that `make test` leaves out: benchmarks and scaling, minutes
+	$(BIN)/pytest -m long $(ARGS)
 
 check: setup ## Run the linters only: ruff, mypy, import-linter
 	$(BIN)/ruff check

@@ -73,7 +73,7 @@ def test_a_supervisor_says_what_a_stranger_needs_and_leaves_with_0_on_term(crewp
     said = running.err
     assert re.search(rf" starting version=\S+ pid={running.process.pid} redis=", said)
     assert re.search(r' signals TERM="drain up to 300s', said)
-    assert re.search(r" started .* workers=2 plugins=asks,.* http=127\.0\.0\.1:\d+\n", said)
+    assert re.search(r" started .* workers=2 plugins=asks,.* http=127\.0\.0\.1:\d+\b", said)
     assert "hidden-word" not in said
     assert running.out == ""
 

@@ -83,6 +83,7 @@ def test_what_is_set_out_of_bounds_stays_though_runs_wait(start_supervisor, worl
     wait_until(lambda: world.have_results(runs))
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_pause_stops_the_growth(start_supervisor, world, tell):
     supervisor = start_supervisor(CREWPOOL_WORKERS=1, CREWPOOL_MAX_WORKERS=4).wait_idle(1)
@@ -97,6 +98,7 @@ def test_a_pause_stops_the_growth(start_supervisor, world, tell):
     assert supervisor.wait_exit() == 4
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_machine_without_cpu_to_spare_gets_no_more_crews(start_supervisor, world):
     """All CPUs that we may use spin already."""

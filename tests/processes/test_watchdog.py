@@ -70,8 +70,8 @@ def test_a_start_without_redis_is_waited_for(watched, heard, own_server):
     own_server.stop()
     supervisor = watched(own_server.url, wait=False).wait_idle()
     wait_until(lambda: heard.count("EXTEND_TIMEOUT_USEC="))
+    wait_until(lambda: heard.count("STATUS=not ready: Redis at 127.0.0.1"))
     assert heard.count("READY=1") == 0
-    assert heard.count("STATUS=not ready: Redis at 127.0.0.1")
 
     own_server.start()
     supervisor.wait_ready()

@@ -6,8 +6,10 @@ from supervisor import verdicts
 from supervisor.streams.endings import Bury
 from supervisor.streams.queue import Lease
 from supervisor.streams.wire import Rejected, parse
-from tests.streams.conftest import LETTER, LIMITS, done, failed, taken
+from tests.streams.conftest import ALL_BACKENDS, LETTER, LIMITS, done, failed, taken
 from tests.support.redis_world import GROUP, REQUESTS
+
+BACKENDS = ALL_BACKENDS
 
 SECRET = "sk-0123456789abcdef"
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 from supervisor.streams.endings import Finish
 from supervisor.streams.queue import Lease
 from supervisor.streams.wire import Result
+from tests.streams.conftest import ALL_BACKENDS
 from tests.support.redis_world import GROUP, REQUESTS, RESULTS
+
+BACKENDS = ALL_BACKENDS
 
 DONE = Finish(Result("r-1", "completed", '{"summary":"ö"}', meta={"attempt": 1}))
 FACTS = {"state": "completed"}

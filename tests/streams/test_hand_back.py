@@ -3,8 +3,10 @@
 import pytest
 
 from supervisor.streams.queue import Lease
-from tests.streams.conftest import again, done, taken
+from tests.streams.conftest import ALL_BACKENDS, again, done, taken
 from tests.support.redis_world import GROUP, REQUESTS, STREAMS
+
+BACKENDS = ALL_BACKENDS
 
 
 async def test_the_run_can_be_taken_again_with_its_new_attempt(queue, world, take):

@@ -11,8 +11,10 @@ from supervisor.streams.keys import PRIORITIES
 from supervisor.streams.publish import Publication, QueueFull, publish
 from supervisor.streams.queue import Queue
 from supervisor.streams.wire import Request, request_payload
-from tests.streams.conftest import KEYS, LIMITS
+from tests.streams.conftest import ALL_BACKENDS, KEYS, LIMITS
 from tests.support.redis_world import DEAD_LETTERS, REQUESTS, STREAMS
+
+BACKENDS = ALL_BACKENDS
 
 
 def of_run(run_id, settings=None, user_id=42, **more):

@@ -6,8 +6,10 @@ import pytest
 
 from supervisor.streams import sweeps
 from supervisor.streams.sweeps import PAGE, RECLAIM_WITHIN_S, Lost
-from tests.streams.conftest import START
+from tests.streams.conftest import ALL_BACKENDS, START
 from tests.support.redis_world import ALL_STREAMS, GROUP, REQUESTS
+
+BACKENDS = ALL_BACKENDS
 
 LEASE_S = 15.0
 

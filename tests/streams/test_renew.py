@@ -1,8 +1,10 @@
 """renew.lua: keeping leases is for their owners, and never brings anything back."""
 
 from supervisor.streams.queue import Lease
-from tests.streams.conftest import taken
+from tests.streams.conftest import ALL_BACKENDS, taken
 from tests.support.redis_world import GROUP, REQUESTS, STREAMS
+
+BACKENDS = ALL_BACKENDS
 
 
 def age(world, lease, idle_ms=60_000):

@@ -4,8 +4,10 @@ import pytest
 
 from supervisor.streams.endings import gone
 from supervisor.streams.queue import Answer, Lease, Nothing, Trimmed
-from tests.streams.conftest import LIMITS, taken, taken_runs
+from tests.streams.conftest import ALL_BACKENDS, LIMITS, taken, taken_runs
 from tests.support.redis_world import GROUP, REQUESTS, STREAMS
+
+BACKENDS = ALL_BACKENDS
 
 
 def delivered(world, entry):
