@@ -121,8 +121,8 @@ def test_a_daemonized_grandchild_dies_with_its_run(supervisor, world, tmp_path):
     file = tmp_path / "daemon.pid"
     run = world.publish(plugin="spins-in-c", settings={"daemon": True, "pid_file": str(file)})
     daemon = pid_in(file)
-    # It stays below its worker, whatever it did to get away.
-    assert psutil.Process(daemon).ppid() == supervisor.busy("spins-in-c")
+    # It stays below its worker, whatever it did to get away; once its parent has left, that is.
+    wait_until(lambda: psutil.Process(daemon).ppid() == supervisor.busy("spins-in-c"), 1.5)
 
     wait_until(lambda: world.result(run))
 
