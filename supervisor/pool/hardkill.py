@@ -62,13 +62,13 @@ def kill_trees(roots: Collection[int], spare: Collection[int] = ()) -> int:
     return len(tree)
 
 
-def stop_below(root: int) -> None:
-    """Stop what a process has started, and not itself: a storm of forks would take the CPUs
-    from what is still to be done before the kill.
+def stop_below(roots: Collection[int]) -> None:
+    """Stop what processes have started, and not themselves: a storm of forks would take the
+    CPUs from what is still to be done before the kill. One look through /proc serves them all.
     """
     stopped: set[int] = set()
     until = time.monotonic() + STOP_S
-    while found := descendants(root) - stopped:
+    while found := _below(roots, processes()) - stopped:
         for pid in found:
             _send(pid, signal.SIGSTOP)
         stopped |= found

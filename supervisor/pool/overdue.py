@@ -6,6 +6,7 @@ in time is not killed because we were late.
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 
 from supervisor.pool import hardkill
@@ -25,6 +26,21 @@ def verdict_on(handle: Handle, now: float, boot_timeout_s: float) -> str:
     """Return why this worker must go, or "". Asks for its stacks where a run overran."""
     because = _fault_of(handle, now, boot_timeout_s)
     return "" if because and _spoke_up(handle, now) else because
+
+
+def hold_back(handles: Iterable[Handle], now: float) -> None:
+    """Stop what the runs have started that were asked for their stacks at this moment.
+
+    All at once: many may be over together. Not where a grace lets children end as well.
+    """
+    asked = {
+        handle.pid
+        for handle in handles
+        if handle.pid is not None and handle.run is not None
+        if handle.run.deadline.asked_at == now and not handle.run.deadline.grace_s
+    }
+    if asked:
+        hardkill.stop_below(asked)
 
 
 def alarm_of(handle: Handle, boot_timeout_s: float) -> float | None:
@@ -74,9 +90,6 @@ def _ask_for_stacks(handle: Handle, run: Running, pid: int, now: float) -> None:
     run.scenes.append(read_scene(pid))
     run.last_words = handle.lines.overhear = LastWords()
     _send(pid, STACKS_SIGNAL)
-    if not run.deadline.grace_s:
-        # While the stacks are written; within a grace its children shall end as well.
-        hardkill.stop_below(pid)
 
 
 def _has_told(run: Running, pid: int) -> bool:

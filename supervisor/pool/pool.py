@@ -13,7 +13,7 @@ from supervisor.pool.answers import Answers
 from supervisor.pool.backoff import Restarts, is_hopeless
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.kills import Kills
-from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, verdict_on
+from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, hold_back, verdict_on
 from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse, reap
 from supervisor.pool.reckoning import Reckoning
@@ -110,6 +110,7 @@ class Pool:
         for handle in (h for h in self._roster if h.is_overdue):
             self._readers.hear(handle)
         found = [(h, verdict_on(h, now, self._boot_timeout_s)) for h in self._roster]
+        hold_back(self._roster, now)
         return [(handle, because) for handle, because in found if because]
 
     def hasten(self, handle: Handle, because: str) -> None:

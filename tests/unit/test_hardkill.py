@@ -66,7 +66,7 @@ def test_everything_below_is_found_also_what_daemonized(root):
 def test_what_is_below_is_stopped_and_the_root_goes_on(root):
     below = wait_until(lambda: len(found := descendants(root.pid)) == 4 and found)
 
-    stop_below(root.pid)
+    stop_below([root.pid])
 
     wait_until(lambda: {state_of(pid) for pid in below} == {"T"})
     assert state_of(root.pid) == "S"
