@@ -4,9 +4,11 @@ Called by store.py and schema.py. Every way in which a database is not there bec
 """
 
 import os
+import sqlite3
+import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +113,10 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _make(*_: Any) -> None:
-        # What users asked for stands in it: nobody else's business.
         if not path.exists():
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            except OSError as error:
+                _make_file(path)
+            except (OSError, sqlite3.Error) as error:
                 raise RecordsAway(where(engine), str(error)) from None
 
     @event.listens_for(engine, "connect")
@@ -139,6 +139,26 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty database beside its place and put it there, unless another was quicker.
+
+    Nobody sees it before it has a write-ahead log: SQLite does not wait for others when it
+    changes to one, so of several that begin at once one would fail. And nobody holds a lock on
+    it yet: a process that closes a file loses all its locks on it, those of SQLite too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # What users asked for stands in it, nobody else's business: such files are made with 0600.
+    made, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(made)
+    try:
+        with closing(sqlite3.connect(name)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
 
 
 def _postgresql(url: URL) -> Engine:

@@ -1,6 +1,8 @@
 """The tables are those of models.py, come up from nothing, and are never guessed at."""
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -73,6 +75,28 @@ def test_of_several_that_upgrade_at_once_one_does(empty_url):
         thread.join()
 
     assert told == [migrations.HEAD] * 4
+
+
+def test_a_file_is_seen_only_with_its_write_ahead_log_and_the_first_one_stays(
+    tmp_path, monkeypatch
+):
+    path, link = tmp_path / "runs.db", os.link
+
+    def link_late(made, place):
+        # At 18 stands how a SQLite file is written: 2 is with a write-ahead log.
+        assert Path(made).read_bytes()[18] == 2
+        link(made, place)
+        first = path.stat().st_ino
+        with pytest.raises(FileExistsError):
+            link(made, place)
+        assert path.stat().st_ino == first
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", link_late)
+    with RunStore(f"sqlite:///{path}") as store:
+        assert store.counts() == {"outbox": 0}
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert not list(tmp_path.glob(".runs.db.*"))
 
 
 def test_a_file_is_made_when_it_is_used_and_a_server_is_left_as_it_is(empty_url, database):
