@@ -23,7 +23,8 @@ PAGE = 200
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What the run was when it was cancelled: queued, delayed, parked or running.
+    """What the run was when it was cancelled: queued, delayed, parked or running, or waiting to
+    be published.
 
     Or why it was not: ended, unknown. `detail` is the consumer of a running one, the state of
     one that has ended.
@@ -57,11 +58,14 @@ class PluginLoad:
     parked: int = 0
 
 
-async def cancel(queue: Queue, run_id: str) -> Cancelled:
+async def cancel(queue: Queue, run_id: str, *, is_asked_for: bool = False) -> Cancelled:
     """Cancel a run wherever it is; look through the streams when nothing is noted of it.
 
-    Raises RedisAway and Refused. Safe to repeat: what is cancelled has ended.
+    One that `is_asked_for` (a record says so) ends in any case: who publishes it later is told
+    that it has ended. Raises RedisAway and Refused. Safe to repeat: what is cancelled has ended.
     """
+    if is_asked_for:
+        return await _cancel(queue, run_id, "", "", is_asked_for=True)
     found = await _cancel(queue, run_id, "", "")
     if found.was != "unknown":
         return found
@@ -99,13 +103,16 @@ async def plugin_loads(queue: Queue) -> dict[str, PluginLoad]:
     }
 
 
-async def _cancel(queue: Queue, run_id: str, stream: str, entry_id: str) -> Cancelled:
+async def _cancel(
+    queue: Queue, run_id: str, stream: str, entry_id: str, *, is_asked_for: bool = False
+) -> Cancelled:
     result = cancelled(run_id).result
     now = time.time()
     record = {"state": "failed", "error": result.error, "cause": "cancelled"}
     words = [queue.keys.group, run_id, stream, entry_id]
     words += [result.payload(), str(int(now)), SCHEMA_VERSION]
     words += [str(queue.limits.done_ttl_s), str(queue.limits.record_ttl_s)]
+    words += ["1" if is_asked_for else "0"]
     words += [word for pair in record.items() for word in pair] + ["ended_at", f"{now:.3f}"]
     unique = await _unique_of(queue, run_id)
     async with looking(queue.client, "EVALSHA"):

@@ -124,6 +124,27 @@ async def test_the_unique_key_is_freed(queue, world):
     assert world.client.xlen(REQUESTS) == 2
 
 
+async def test_one_that_was_asked_for_ends_before_it_is_published(queue, world):
+    assert await cancel(queue, "r-1", is_asked_for=True) == Cancelled("waiting")
+    assert await cancel(queue, "r-1", is_asked_for=True) == Cancelled("ended", "failed")
+    await submitted(queue)
+    world.publish("r-1")  # as who may run no scripts
+
+    assert_cancelled(world)
+    assert len(world.results()) == world.client.xlen(REQUESTS) == 1
+    await queue.take("host.s0")
+    assert world.pending() == []
+
+
+@pytest.mark.parametrize("was", ["queued", "delayed", "running"])
+async def test_one_that_was_asked_for_and_published_is_cancelled_where_it_is(queue, was):
+    await submitted(queue, delay_s=60 if was == "delayed" else 0)
+    if was == "running":
+        await queue.take("host.s0")
+
+    assert (await cancel(queue, "r-1", is_asked_for=True)).was == was
+
+
 async def test_what_has_ended_or_is_not_known_changes_nothing(queue, world, take):
     lease = await take("r-1")
     await queue.finish(lease, done(), {"state": "completed"})
