@@ -86,7 +86,9 @@ Secrets = Annotated[
     list[str] | None,
     typer.Option("--secret", metavar="_KEY=VARIABLE", help="A credential, from a variable."),
 ]
-UserId = Annotated[int, typer.Option(metavar="N", min=0, max=LARGEST_USER_ID, help="For whom.")]
+UserId = Annotated[
+    int, typer.Option("--user", metavar="N", min=0, max=LARGEST_USER_ID, help="For whom.")
+]
 RunId = Annotated[
     str, typer.Option(metavar="ID", help="Id of the run; one that is known is not started again.")
 ]

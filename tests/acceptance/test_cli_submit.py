@@ -31,7 +31,7 @@ def test_the_run_id_is_printed_and_the_entry_has_the_three_fields(
     crewpool, redis_server, redis_client
 ):
     submitted = crewpool(
-        *("submit", "echoes", "--set", "text=hi", "--user-id", 2**64 - 1),
+        *("submit", "echoes", "--set", "text=hi", "--user", 2**64 - 1),
         REDIS_URL=redis_server.url,
     )
 
@@ -100,7 +100,7 @@ def test_a_credential_typed_as_a_pair_is_warned_about_and_not_shown(crewpool, re
         (["echoes", "--secret", "_key=NOT_SET"], "the variable NOT_SET is not set"),
         (["echoes", "--set", "a=1", "--set", "a.b=2"], "needs 'a' to be an object"),
         (["echoes", "--run-id", "x" * 200], "plugin_run_id must be"),
-        (["echoes", "--user-id", "-1"], "--user-id"),
+        (["echoes", "--user", "-1"], "--user"),
         (["echoes", "--timeout", "3"], "--timeout is the longest --wait"),
         (["echoes", "--priority", "urgent"], "'urgent' is not one of"),
         (["echoes", "--in", "10"], "--in 10: must be a number and a unit"),
@@ -214,7 +214,7 @@ def test_beyond_the_cap_it_is_refused_with_what_to_do(crewpool, redis_server, wo
 
 
 def test_a_second_unique_request_gets_the_id_of_the_first(crewpool, redis_server, world):
-    asked = ("submit", "echoes", "--set", "text=x", "--user-id", 7, "--unique-for", "30m")
+    asked = ("submit", "echoes", "--set", "text=x", "--user", 7, "--unique-for", "30m")
     url = redis_server.url
     first = crewpool(*asked, "--secret", "_key=WORD", REDIS_URL=url, WORD="one").stdout.strip()
 
