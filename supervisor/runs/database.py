@@ -3,16 +3,19 @@
 The ground under store.py and leases.py, and under whoever else keeps something beside the records.
 """
 
-import threading
+import os
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Delete, Update
+from sqlalchemy import CursorResult, Delete, Engine, Update
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from supervisor.runs import schema
-from supervisor.runs.engine import READING, answering, engine_of, where
+from supervisor.runs.engine import READING, Place, answering, engine_of, is_sqlite, place_of, where
+from supervisor.runs.errors import RecordsAway
 
 # Nothing that a statement changes is in a session at that moment.
 _NOT_LOOKED_AT = {"synchronize_session": False}
@@ -27,8 +30,12 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = engine_of(url)
-        self._is_ready = False
-        self._lock = threading.Lock()
+        self._of_parents: list[Engine] = []
+        # Where the tables were found to be ours.
+        self._known_at: Place = ()
+        # Weakly: what is registered stays so for as long as the process lives.
+        forget = weakref.WeakMethod(self._forget)
+        os.register_at_fork(after_in_child=lambda: (here := forget()) and here())
 
     @property
     def where(self) -> str:
@@ -38,20 +45,23 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Begin a transaction that is committed at the end of the block."""
-        self._ensure()
+        here = self._ensure()
         with (
-            answering(self._engine),
+            self._answering(),
             Session(self._engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
+        if place_of(self._engine) != here:
+            # Maybe it was written to the one that is gone.
+            raise RecordsAway(self.where, "the file was replaced in the middle of a transaction")
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Begin a transaction that waits for no writer and lets none wait."""
         self._ensure()
         engine = self._engine.execution_options(**READING)
-        with answering(engine), Session(engine, expire_on_commit=False) as session:
+        with self._answering(), Session(engine, expire_on_commit=False) as session:
             yield session
 
     def change(self, statement: Update | Delete) -> bool:
@@ -65,13 +75,41 @@ class Database:
 
     def close(self) -> None:
         """Close the connections. A later transaction opens them again."""
+        self._known_at = ()
         self._engine.dispose()
 
-    def _ensure(self) -> None:
-        if not self._is_ready:
-            with self._lock:
-                schema.ensure(self._engine)
-                self._is_ready = True
+    def _ensure(self) -> Place:
+        """Return where the tables are, when they are ours."""
+        here = place_of(self._engine)
+        if not here or here != self._known_at:
+            schema.ensure(self._engine)
+            here = self._known_at = place_of(self._engine)
+        return here
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Do as the engine's, and look at the tables again when they are not as we know them."""
+        try:
+            with answering(self._engine):
+                yield
+        except RecordsAway:
+            if is_sqlite(self._engine):
+                self._known_at = ()
+            raise
+        except ProgrammingError:
+            # A table or a column is missing: a backup was restored, maybe, which ensure says.
+            self._known_at = ()
+            self._ensure()
+            raise
+
+    def _forget(self) -> None:
+        """Use nothing of the parent's in a process that was forked (gunicorn with preload, say).
+
+        Some thread of it may have been in the middle of connecting. What it had is kept: to
+        close it would end the connections of both.
+        """
+        self._of_parents.append(self._engine)
+        self._engine = engine_of(self._engine.url)
 
 
 def changed(

@@ -3,10 +3,10 @@
 Called by store.py and schema.py. Every way in which a database is not there becomes one error.
 """
 
+import fcntl
 import os
 import sqlite3
 import tempfile
-import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
     DBAPIError,
+    DisconnectionError,
     InterfaceError,
     OperationalError,
     PendingRollbackError,
@@ -31,23 +32,28 @@ BUSY_S = 10.0
 READING = {"crewpool_reading": True}
 # What users asked for and crews made stands in the parameters of statements, and errors in logs.
 DISCREET: dict[str, Any] = {"hide_parameters": True}
+# Device and inode of a file; nothing where none is.
+Place = tuple[int, ...]
 
 
-def engine_of(url: str) -> Engine:
+def engine_of(url: str | URL) -> Engine:
     """Return an engine that connects at its first use. Raises RecordsMisconfigured."""
     parsed = _parsed(url)
     try:
         is_file = parsed.get_backend_name() == "sqlite"
-        engine = _sqlite(parsed) if is_file else _postgresql(parsed)
+        return _sqlite(parsed) if is_file else _postgresql(parsed)
     except (ArgumentError, TypeError, ValueError) as error:
-        raise RecordsMisconfigured(url, str(error)) from None
-    _leave_to_parent(engine)
-    return engine
+        raise RecordsMisconfigured(str(url), str(error)) from None
 
 
 def is_sqlite(engine: Engine) -> bool:
     """Whether it is a file of our own, which we also keep up to date."""
     return engine.dialect.name == "sqlite"
+
+
+def place_of(engine: Engine) -> Place:
+    """Return which file is at its address now. A server is always the same."""
+    return _place_of(Path(str(engine.url.database))) if is_sqlite(engine) else (0,)
 
 
 def where(engine: Engine) -> str:
@@ -87,9 +93,10 @@ def _told(engine: Engine, error: Exception) -> str:
     return " ".join(cause.split())[:300]
 
 
-def _parsed(url: str) -> URL:
+def _parsed(of: str | URL) -> URL:
+    url = str(of)
     try:
-        parsed = make_url(url)
+        parsed = make_url(of)
     except (ArgumentError, ValueError):
         raise RecordsMisconfigured(url, "it cannot be read as a URL") from None
     kind = parsed.drivername.partition("+")[0]
@@ -112,12 +119,23 @@ def _sqlite(url: URL) -> Engine:
     )
 
     @event.listens_for(engine, "do_connect")
-    def _make(*_: Any) -> None:
+    def _make(_: Any, record: Any, *__: Any) -> None:
         if not path.exists():
             try:
-                _make_file(path)
+                with _alone_in(path.parent):
+                    _forget_logs(path)
+                    _make_file(path)
             except (OSError, sqlite3.Error) as error:
                 raise RecordsAway(where(engine), str(error)) from None
+        # Before it is opened: another file that comes in between is noticed by the next look.
+        record.info["place"] = _place_of(path)
+
+    @event.listens_for(engine, "checkout")
+    def _look(_: Any, record: Any, __: Any) -> None:
+        if record.info.get("place") != _place_of(path):
+            # Deleted, or replaced by a backup: what is written to the one that we have open is
+            # lost. The pool connects anew.
+            raise DisconnectionError("another file is at its place")
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
@@ -139,6 +157,35 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _place_of(path: Path) -> Place:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep others from making a file there meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+        # Somebody who was forked meanwhile holds it, too.
+        fcntl.flock(held, fcntl.LOCK_UN)
+    finally:
+        os.close(held)
+
+
+def _forget_logs(path: Path) -> None:
+    """Remove what a file that was deleted left beside it: SQLite would play it into the next."""
+    if not path.exists():
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _make_file(path: Path) -> None:
@@ -175,14 +222,3 @@ def _postgresql(url: URL) -> Engine:
         return BoundedConnection.opened(*words, **options)
 
     return engine
-
-
-def _leave_to_parent(engine: Engine) -> None:
-    """In a process that was forked (gunicorn with preload, say), use none of its connections."""
-    held = weakref.ref(engine)
-
-    def forget() -> None:
-        if (engine := held()) is not None:
-            engine.dispose(close=False)
-
-    os.register_at_fork(after_in_child=forget)

@@ -4,6 +4,8 @@ A SQLite file is ours, and is upgraded when it is opened. A PostgreSQL belongs t
 decides when: `crewpool db upgrade`. Whoever finds it at another version is told so.
 """
 
+import os
+import threading
 from contextlib import ExitStack
 from importlib.resources import as_file, files
 from typing import Any
@@ -16,6 +18,20 @@ from supervisor.runs.migrations import HEAD, VERSION_TABLE
 
 # Any number that others do not lock: two upgrades at a time are one after the other.
 _LOCK = 0x63726577706F6F6C
+
+
+class _Alone:
+    """Lets one thread of this process upgrade at a time: Alembic's context is that of all."""
+
+    lock = threading.Lock()
+
+    @classmethod
+    def forget(cls) -> None:
+        """Begin anew in a process that was forked: some thread of its parent may have had it."""
+        cls.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_Alone.forget)
 
 
 def ensure(engine: Engine) -> None:
@@ -45,6 +61,11 @@ def upgrade(engine: Engine) -> tuple[str, str]:
 
     Raises RecordsOutdated when they are ahead of us, and RecordsAway.
     """
+    with _Alone.lock:
+        return _upgraded(engine)
+
+
+def _upgraded(engine: Engine) -> tuple[str, str]:
     before = revision(engine)
     if _is_ahead(before):
         raise RecordsOutdated(where(engine), before, HEAD, is_ahead=True)
