@@ -82,11 +82,12 @@ class Cron:
             if found > latest:
                 latest, missed = found, missed + 1
             if missed >= MOST_COUNTED:
-                return Due(self._latest(latest, now), missed)
+                return Due(max(self.latest(now) or latest, latest), missed)
         return Due(latest, missed)
 
-    def _latest(self, known: datetime, now: datetime) -> datetime:
-        """Return the latest time up to now, looking further and further back."""
+    def latest(self, now: datetime) -> datetime | None:
+        """Return the latest time up to now; None when none came in nine years."""
+        # Looking further and further back.
         for back in _BACK:
             latest = None
             for found in self._times(now - back):
@@ -94,8 +95,8 @@ class Cron:
                     break
                 latest = found
             if latest is not None:
-                return max(latest, known)
-        return known
+                return latest
+        return None
 
     def _times(self, moment: datetime) -> "_Times":
         return _Times(CronSim(self.line, moment.astimezone(_zone(self.zone))))

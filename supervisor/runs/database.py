@@ -7,9 +7,10 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Delete, Engine, Update
+from sqlalchemy import CursorResult, Delete, Engine, Update, func, select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
@@ -63,6 +64,16 @@ class Database:
         engine = self._engine.execution_options(**READING)
         with self._answering(), Session(engine, expire_on_commit=False) as session:
             yield session
+
+    def now(self, session: Session) -> datetime:
+        """Return the time by the one clock that all who use it have: the server's.
+
+        That of a file is the one of its machine.
+        """
+        if is_sqlite(self._engine):
+            return datetime.now(UTC)
+        found: datetime = session.execute(select(func.current_timestamp())).scalar_one()
+        return found.astimezone(UTC)
 
     def change(self, statement: Update | Delete) -> bool:
         """Execute one statement; return whether it found a row."""

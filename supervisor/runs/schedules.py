@@ -3,6 +3,9 @@
 A firing records its run and moves the schedule on in one transaction, which finds the schedule
 as it was when its time was worked out, or does nothing: one run a time, however many look. The
 id of the run follows from schedule and time. Publishing is the outbox's business.
+
+What time it is says the clock of the database, so that those who look agree. A schedule that it
+moved on while it was ahead is moved back.
 """
 
 import hashlib
@@ -11,16 +14,17 @@ import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Update, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from supervisor.runs.cron import Cron, CronInvalid, Due
 from supervisor.runs.database import changed
 from supervisor.runs.errors import OutboxKeyUnfit
-from supervisor.runs.models import Schedule
+from supervisor.runs.models import PluginRun, Schedule
 from supervisor.runs.outbox import NewRun
 from supervisor.runs.requests import PluginRequest
 from supervisor.runs.store import LONGEST_ERROR, RunStore
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from supervisor.runs.sealing import Sealer
 
 LARGEST_PAYLOAD_BYTES = 1_048_576
+# A clock that is set back by less: each time stays fired, and the next one is not far.
+AHEAD = timedelta(seconds=60)
 _NAMESPACE = uuid.UUID("6a1c1b1e-3f0e-5d5b-9b43-0c5e1d1f7a11")
 
 
@@ -53,27 +59,40 @@ class NewSchedule:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What is due at a time, what was moved on by a clock that was ahead, and the next one.
+
+    `next_in_s` is how long it is until that; None without any.
+    """
+
+    at: datetime
+    due: Sequence[Schedule]
+    ahead: Sequence[Schedule]
+    next_in_s: float | None
+
+
+@dataclass(frozen=True)
 class Firing:
     """A time that was fired, the run that it became, and how many times before were missed."""
 
     schedule: Schedule
     due: Due
     request: PluginRequest
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    late_s: float
 
 
 class Schedules:
-    """The schedules of one database. All methods raise RecordsAway and RecordsOutdated."""
+    """The schedules of one database. All methods raise RecordsAway and RecordsOutdated.
+
+    `clock` takes the place of the database's.
+    """
 
     def __init__(
         self,
         store: RunStore,
         sealer: "Sealer | None" = None,
         max_payload_bytes: int = LARGEST_PAYLOAD_BYTES,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._store = store
         self._sealer = sealer
@@ -86,7 +105,9 @@ class Schedules:
         One that differs in nothing but credentials takes the place of the one before, and
         keeps its times. Raises RequestInvalid, OutboxKeyMissing, CronInvalid.
         """
-        now, schedule_id = self._clock(), secrets.token_hex(6)
+        with self._store.database.reading() as session:
+            now = self._now(session)
+        schedule_id = secrets.token_hex(6)
         next_due_at = new.cron.after(now)
         if next_due_at is None:
             raise CronInvalid(f"{new.cron.line!r} will never be due", "another cron line")
@@ -132,22 +153,24 @@ class Schedules:
         """Take one away: it fires no more. False when there is none."""
         return self._store.database.change(delete(Schedule).where(Schedule.id == schedule_id))
 
-    def due(self) -> tuple[Sequence[Schedule], datetime | None]:
-        """Return those that are due now, and when the next of the others will be."""
-        now = self._clock()
-        is_due = Schedule.next_due_at <= now
+    def look(self) -> Look:
+        """Return what is to be done now."""
         with self._store.database.reading() as session:
-            found = session.scalars(select(Schedule).where(is_due).order_by(Schedule.next_due_at))
+            now = self._now(session)
+            is_due = Schedule.next_due_at <= now
+            is_ahead = or_(Schedule.last_due_at > now + AHEAD, Schedule.created_at > now + AHEAD)
+            in_order = select(Schedule).order_by(Schedule.next_due_at)
+            due = session.scalars(in_order.where(is_due)).all()
+            ahead = session.scalars(in_order.where(~is_due, is_ahead)).all()
             later = session.scalar(select(func.min(Schedule.next_due_at)).where(~is_due))
-            return found.all(), later
+        return Look(now, due, ahead, (later - now).total_seconds() if later else None)
 
-    def fire(self, schedule: Schedule) -> Firing | None:
+    def fire(self, schedule: Schedule, now: datetime) -> Firing | None:
         """Record the run of the latest time that has come; None when somebody else did.
 
         Times before it were missed, and are only counted. Raises CronInvalid, OutboxKeyUnfit,
         OutboxKeyMissing, RequestInvalid, RunIdTaken: then nothing has changed.
         """
-        now = self._clock()
         cron = Cron(schedule.cron, schedule.timezone)
         due = cron.due(schedule.next_due_at, now)
         next_due_at = cron.after(due.at)
@@ -155,16 +178,12 @@ class Schedules:
             raise CronInvalid(f"{cron.line!r} will never be due again", "remove the schedule")
         request = self._request_of(schedule, due.at)
         new = self._new_run(request)
-        moving = (
-            update(Schedule)
-            .where(Schedule.id == schedule.id, Schedule.next_due_at == schedule.next_due_at)
-            .values(
-                next_due_at=next_due_at,
-                last_due_at=due.at,
-                last_run_id=request.plugin_run_id,
-                fired=Schedule.fired + 1,
-                last_error="",
-            )
+        moving = _as_found(schedule).values(
+            next_due_at=next_due_at,
+            last_due_at=due.at,
+            last_run_id=request.plugin_run_id,
+            fired=Schedule.fired + 1,
+            last_error="",
         )
         if due.missed:
             moving = moving.values(missed=Schedule.missed + due.missed, last_missed_at=now)
@@ -172,7 +191,31 @@ class Schedules:
             if not changed(session, moving):
                 return None
             self._store.added(session, new)
-        return Firing(schedule, due, request)
+        return Firing(schedule, due, request, (now - due.at).total_seconds())
+
+    def move_back(self, schedule: Schedule, now: datetime) -> datetime | None:
+        """Return when a schedule is due that is ahead, and note it; None when somebody else did.
+
+        That is the latest time that has come, unless it was fired, else the next one. Raises
+        CronInvalid.
+        """
+        cron = Cron(schedule.cron, schedule.timezone)
+        latest, next_due_at = cron.latest(now), cron.after(now)
+        if next_due_at is None:
+            raise CronInvalid(f"{cron.line!r} will never be due again", "remove the schedule")
+        until = max(schedule.last_due_at or schedule.created_at, schedule.created_at)
+        with self._store.database.writing() as session:
+            if latest and latest > schedule.created_at:
+                run_id = run_id_of(schedule.id, latest)
+                fired = select(PluginRun.id).where(PluginRun.plugin_run_id == run_id)
+                next_due_at = next_due_at if session.scalar(fired) else latest
+            moving = _as_found(schedule).values(
+                next_due_at=next_due_at,
+                last_due_at=None,
+                created_at=min(schedule.created_at, now),
+                last_error=f"moved back: a clock was ahead, at {until:%Y-%m-%d %H:%M} UTC",
+            )
+            return next_due_at if changed(session, moving) else None
 
     def note_error(self, schedule: Schedule, error: str) -> bool:
         """Note why a schedule cannot fire; return whether that is news."""
@@ -182,6 +225,9 @@ class Schedules:
             .where(Schedule.id == schedule.id, Schedule.last_error != told)
             .values(last_error=told)
         )
+
+    def _now(self, session: Session) -> datetime:
+        return self._clock() if self._clock else self._store.database.now(session)
 
     def _request_of(self, schedule: Schedule, due_at: datetime) -> PluginRequest:
         payload = schedule.payload
@@ -200,6 +246,13 @@ class Schedules:
 
     def _new_run(self, request: PluginRequest) -> NewRun:
         return NewRun.of(request, self._sealer, self._max_payload_bytes)
+
+
+def _as_found(schedule: Schedule) -> Update:
+    """Return a change of a schedule that does nothing if somebody else has moved it."""
+    return update(Schedule).where(
+        Schedule.id == schedule.id, Schedule.next_due_at == schedule.next_due_at
+    )
 
 
 def run_id_of(schedule_id: str, due_at: datetime) -> str:
