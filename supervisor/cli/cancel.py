@@ -3,25 +3,30 @@
 import time
 from asyncio import sleep
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from supervisor.cli import render, wording
 from supervisor.cli.failures import NO_RESULT_IN_TIME, CommandFailed
+from supervisor.cli.kept import opened
 from supervisor.cli.options import AsJson, with_queue
 from supervisor.configuration import load
+from supervisor.runs.cancelling import cancel as cancel_run
 from supervisor.streams import inspect
 from supervisor.streams.endings import CANCELLED
-from supervisor.streams.orders import cancel as cancel_run
 from supervisor.streams.queue import Queue
+
+if TYPE_CHECKING:
+    from supervisor.runs.store import RunStore
 
 POLL_S = 0.05
 
 HELP = """Cancel a run, whether it is queued, delayed, parked or running on any host.
 
 One that nobody has in hand gets its result at once: failed, with the error "cancelled". One
-that runs is killed by its supervisor; this waits for its result.
+that runs is killed by its supervisor; this waits for its result. One that waits to be published
+in the database of CREWPOOL_RECORDS_URL ends there, also while Redis is away.
 
 \b
 Examples:
@@ -66,7 +71,9 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Cancel it, and wait until it is over."""
-    outcome = with_queue(lambda queue: _cancel(queue, run_id, timeout_s), load())
+    settings = load()
+    with opened(settings) as store:
+        outcome = with_queue(lambda queue: _cancel(queue, store, run_id, timeout_s), settings)
     if as_json:
         render.answer_json(_as_data(outcome))
     if not outcome.status:
@@ -80,8 +87,8 @@ def cancel(
         render.answer(_told(outcome))
 
 
-async def _cancel(queue: Queue, run_id: str, timeout_s: float) -> Outcome:
-    found = await cancel_run(queue, run_id)
+async def _cancel(queue: Queue, store: "RunStore | None", run_id: str, timeout_s: float) -> Outcome:
+    found = await cancel_run(queue, store, run_id)
     if found.was == "unknown":
         raise CommandFailed(
             f"Run {run_id} is not known here: it stands in no stream, and nobody has it.",
@@ -113,6 +120,8 @@ async def _wait_for_end(queue: Queue, run_id: str, timeout_s: float) -> dict[str
 def _told(outcome: Outcome) -> str:
     if outcome.is_cancelled and outcome.was == "running":
         return f"Run {outcome.run_id} was running on {outcome.on}: killed, and its result is out."
+    if outcome.is_cancelled and outcome.was == "waiting":
+        return f"Run {outcome.run_id} waited to be published: cancelled, and it will not be."
     if outcome.is_cancelled:
         return f"Run {outcome.run_id} was {outcome.was}: cancelled, and its result is out."
     how = f"{outcome.status}{f': {outcome.error}' if outcome.error else ''}"

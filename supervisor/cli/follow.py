@@ -72,7 +72,7 @@ async def _follow(
             return found
         with ProgressLine() as line:
             waiting = Waiting(queue, results, run_id, line.show, render.talk)
-            return await waiting.result(timeout_s)
+            return await kept.awaited(waiting.result(timeout_s), store, run_id)
     except ResultGone:
         # The consumer of the results may have been faster than the trimming.
         if (late := kept.result_of(None if store is None else store.get(run_id))) is None:

@@ -4,10 +4,11 @@ What Redis says of a run that is on is more exact, what the database says of one
 stays.
 """
 
+import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from supervisor.cli import wording
 from supervisor.errors import RedisAway
 from supervisor.runs.answers import RunFilter
+from supervisor.runs.errors import RecordsAway
 from supervisor.runs.records import open_store
 from supervisor.settings import Settings
 from supervisor.streams.queue import Queue
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from supervisor.runs.store import RunStore
 
 PAGE = 100
+# How often a record is looked at, whose run is waited for.
+LOOK_S = 1.0
 _STATES = {"processing": "running"}
 _STATUSES = {"completed": ("completed",), "failed": ("failed",), "": ()}
 _OPEN = ("pending", "processing")
@@ -143,7 +147,37 @@ def _facts(run: "PluginRun") -> dict[str, str]:
     return {name: text for name, text in told.items() if text}
 
 
+async def awaited(
+    coming: Coroutine[Any, Any, dict[str, Any]], store: "RunStore | None", run_id: str
+) -> dict[str, Any]:
+    """Return the result of a run that comes, or what its record says where that ends first.
+
+    A run that is given up before it was published has no result in Redis.
+    """
+    if store is None:
+        return await coming
+    looks = [asyncio.ensure_future(coming), asyncio.ensure_future(_ended(store, run_id))]
+    try:
+        done, _ = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+        return next(look for look in looks if look in done).result()
+    finally:
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+
+async def _ended(store: "RunStore", run_id: str) -> dict[str, Any]:
+    while True:
+        with suppress(RecordsAway):  # the result comes without it
+            run = await asyncio.to_thread(store.get, run_id)
+            if (result := result_of(run)) is not None:
+                return result
+        await asyncio.sleep(LOOK_S)
+
+
 def _state(run: "PluginRun") -> str:
+    if run.is_waiting:
+        return "waiting"
     is_delayed = run.due_at is not None and run.due_at.timestamp() > time.time()
     if run.status == "pending" and is_delayed:
         return "delayed"

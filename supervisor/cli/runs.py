@@ -29,7 +29,8 @@ LIST = """List the runs that have a record, the last changed first.
 
 Records are kept for a day (CREWPOOL_RECORD_TTL_S). They are for eyes: crewpool explain looks
 at what is really the case. With CREWPOOL_RECORDS_URL those of the database are listed, the
-last asked for first; CREWPOOL_RECORDS_URL= lists what Redis has.
+last asked for first, and none that others published without it; CREWPOOL_RECORDS_URL= lists
+what Redis has. Waiting are those of the database that are not published yet.
 
 \b
 Examples:
@@ -66,6 +67,7 @@ app = typer.Typer(
 class State(StrEnum):
     """What a record may say."""
 
+    WAITING = "waiting"
     PENDING = "pending"
     DELAYED = "delayed"
     PARKED = "parked"

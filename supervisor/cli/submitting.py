@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor.cli.failures import CommandFailed
-from supervisor.cli.kept import result_of
+from supervisor.cli.kept import awaited, result_of
 from supervisor.cli.options import checked_queue
 from supervisor.cli.waiting import BLOCK_S, NoResultInTime, ResultGone, Waiting
 from supervisor.cli.wording import became
@@ -86,7 +86,8 @@ class Submitting:
             return await self._earlier_result()
         waiting = Waiting(self._queue, self._results, self.run_id, show, self._talk)
         try:
-            return await waiting.result(timeout_s)
+            store = self._dispatcher.store if self._dispatcher is not None else None
+            return await awaited(waiting.result(timeout_s), store, self.run_id)
         except TimeoutError:
             raise NoResultInTime(self.run_id, timeout_s or 0.0, self.again) from None
 

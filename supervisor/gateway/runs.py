@@ -24,8 +24,8 @@ from supervisor.gateway.models import (
 )
 from supervisor.gateway.problems import Refusal
 from supervisor.gateway.turns import Turns
+from supervisor.runs.cancelling import cancel
 from supervisor.streams import inspect
-from supervisor.streams.orders import cancel
 from supervisor.streams.queue import Queue
 from supervisor.streams.recorded import ENDED, records_of
 from supervisor.streams.wire import is_run_id
@@ -73,23 +73,13 @@ class Runs:
         if not is_run_id(run_id):
             raise _unknown(run_id)
         async with self._dear.one():
-            found = await cancel(self._queue, run_id)
+            found = await cancel(self._queue, self._store, run_id)
         if found.was == "unknown":
-            return await self._cancel_recorded(run_id)
+            raise _unknown(run_id)
         if found.was == "ended":
             raise _ended(run_id)
         was = "processing" if found.was == "running" else "pending"
         return Cancelled.model_validate({"plugin_run_id": run_id, "was": was})
-
-    async def _cancel_recorded(self, run_id: str) -> Cancelled:
-        """Cancel a run that Redis does not know: it may wait in the outbox."""
-        recorded = await self._recorded(run_id)
-        if recorded is None:
-            raise _unknown(run_id)
-        assert self._store is not None  # noqa: S101  # it has just been asked
-        if not await asyncio.to_thread(self._store.fail, run_id, "cancelled"):
-            raise _ended(run_id)
-        return Cancelled(plugin_run_id=run_id, was="pending")
 
     async def _recorded(self, run_id: str) -> "PluginRun | None":
         if self._store is None or not is_run_id(run_id):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from supervisor.errors import RedisAway
 from supervisor.runs.answers import UNIQUE
 from supervisor.runs.errors import RecordsAway
 from supervisor.runs.outbox import NewRun
@@ -22,6 +23,7 @@ from supervisor.runs.records import open_sealer, open_store
 from supervisor.runs.relay import Places, Relay
 from supervisor.runs.requests import PluginRequest
 from supervisor.settings import Settings
+from supervisor.streams.inspect import Refused
 
 if TYPE_CHECKING:
     from supervisor.runs.models import PluginRun
@@ -57,8 +59,8 @@ class Dispatched:
     """What became of a request. `status` is that of its record.
 
     `published`: it stands in Redis. `waiting`: it is accepted and waits in the outbox, `because`
-    says why. `known`: the same run id was dispatched before. `unique`: nothing was recorded,
-    `run_id` is that of the other run that is on.
+    says why. `known`: the same run id was dispatched before, or cancelled meanwhile. `unique`:
+    nothing was recorded, `run_id` is that of the other run that is on.
     """
 
     what: str
@@ -133,7 +135,7 @@ class Dispatcher:
         run = added.run
         if added.what == UNIQUE:
             return Dispatched(UNIQUE, run.plugin_run_id, run.status)
-        if run.payload is None:
+        if not run.is_waiting:
             return Dispatched("known", run.plugin_run_id, run.status)
         if run.publish_failures:
             # The relay is at it.
@@ -180,17 +182,14 @@ class Dispatcher:
         pause_s, failure = FIRST_PAUSE_S, ""
         for tries_left in range(max(0, options.retries), -1, -1):
             try:
-                self._publisher.place(request)
+                placed = self._publisher.place(request)
             except (AddressInvalid, PublishFailed) as error:
                 if not error.is_retryable:
                     self.store.fail(run_id, str(error))
                     raise
                 failure = str(error)
             else:
-                # Published in any case; the relay finds out, should this fail.
-                with suppress(RecordsAway):
-                    self.store.mark_published([run_id])
-                return Dispatched("published", run_id, run.status)
+                return self._published(run, is_over=placed.what == "ended")
             if not tries_left or time.monotonic() + pause_s >= give_up_at:
                 break
             self._stop.wait(pause_s)
@@ -198,6 +197,19 @@ class Dispatcher:
         with suppress(RecordsAway):
             self.store.note_failure(run_id, failure)
         return Dispatched("waiting", run_id, run.status, failure)
+
+    def _published(self, run: "PluginRun", *, is_over: bool) -> Dispatched:
+        """Note that Redis has it. The relay finds out, should this fail."""
+        run_id = run.plugin_run_id
+        with suppress(RecordsAway, RedisAway, Refused):
+            is_cancelled = bool(self.store.mark_published([run_id]))
+            if is_cancelled:
+                self._publisher.cancel(run_id)
+                self.store.mark_cancelled(run_id)
+            if is_cancelled or is_over:
+                run = self.store.get(run_id) or run
+        # Over before it began: a cancel came first.
+        return Dispatched("known" if is_over else "published", run_id, run.status)
 
 
 class _Nowhere:
@@ -209,6 +221,11 @@ class _Nowhere:
     def place(self, request: PluginRequest) -> NoReturn:
         """Raise AddressInvalid."""
         del request
+        raise self._error
+
+    def cancel(self, run_id: str) -> NoReturn:
+        """Raise AddressInvalid."""
+        del run_id
         raise self._error
 
     def close(self) -> None:

@@ -119,7 +119,10 @@ class OutboxKeyUnfit(CrewpoolError):  # noqa: N818  # named for what happened
     """The file with the key cannot be used, or its key is another one. Its content is not told."""
 
     is_retryable = False
-    next_step = "put the key back that was in CREWPOOL_OUTBOX_KEY_FILE"
+    next_step = (
+        "put the key back that was in CREWPOOL_OUTBOX_KEY_FILE, or cancel what it has sealed "
+        "(crewpool runs list --state waiting)"
+    )
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"The key of the outbox, {where}, cannot be used: {problem}")

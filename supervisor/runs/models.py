@@ -40,7 +40,8 @@ class PluginRun(Base):
     settings with the credentials masked, `output` is what the crew made, `receipt` what it used.
 
     The outbox is those runs that have a `payload`: what is to be published, sealed where it
-    holds credentials, and gone with the publication. `digest` says what is asked for, without
+    holds credentials, and gone with the publication. It is empty where the run was cancelled
+    meanwhile, which Redis has to hear. `digest` says what is asked for, without
     the id; `unique_key` is the same while no other run may ask for it, until `unique_until`.
     `publish_failures` counts what kept it in the outbox.
     """
@@ -87,6 +88,16 @@ class PluginRun(Base):
     def is_final(self) -> bool:
         """Whether it has ended."""
         return self.status in (COMPLETED, FAILED)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits in the outbox to be published."""
+        return self.payload is not None and not self.is_final
+
+    @property
+    def is_cancel(self) -> bool:
+        """Whether it was cancelled in the outbox, and Redis has to hear of it."""
+        return self.payload is not None and self.is_final
 
     @property
     def duration_s(self) -> float | None:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
@@ -21,6 +21,7 @@ from supervisor.runs.requests import PluginRequest
 from supervisor.settings import Settings
 from supervisor.streams.deployment import queue_of
 from supervisor.streams.inspect import Refused, is_url
+from supervisor.streams.orders import Cancelled, cancel
 from supervisor.streams.publish import Published, PublishUncertain, QueueFull, publish
 from worker.errors import CrewpoolError
 
@@ -31,6 +32,7 @@ class AddressInvalid(CrewpoolError):  # noqa: N818  # named for what happened
     """No client can be made of this URL. A retry cannot help."""
 
     is_retryable = False
+    next_step = "mend REDIS_URL, or the URL that was given"
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(f"{without_password(url)[:200]!r} is no address of Redis: {problem}")
@@ -79,6 +81,10 @@ class AsyncPublisher:
         except (RedisAway, PublishUncertain, QueueFull, Refused) as error:
             raise PublishFailed(request.plugin_run_id, error) from error
 
+    async def cancel(self, run_id: str) -> Cancelled:
+        """Cancel a run that was asked for, published or not. Raises RedisAway and Refused."""
+        return await cancel(self._queue, run_id, is_asked_for=True)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._queue.close()
@@ -112,12 +118,19 @@ class Publisher:
 
     def place(self, request: PluginRequest) -> Published:
         """Publish a run; return what became of it. As AsyncPublisher.place."""
+        return self._ask(lambda publisher: publisher.place(request))
+
+    def cancel(self, run_id: str) -> Cancelled:
+        """Cancel a run that was asked for, published or not. As AsyncPublisher.cancel."""
+        return self._ask(lambda publisher: publisher.cancel(run_id))
+
+    def _ask(self, ask: Callable[[AsyncPublisher], Coroutine[Any, Any, Answer]]) -> Answer:
         with self._lock:
             if self._here is None:
                 self._here = _Aside(self._settings)
             # Under the lock: what `close` finds there it waits for, and nothing comes later.
-            placing = self._here.begin(self._here.publisher.place(request))
-        return placing.result()
+            answer = self._here.begin(ask(self._here.publisher))
+        return answer.result()
 
     def close(self) -> None:
         """Close the connections and end the thread, after what other threads have begun.

@@ -8,15 +8,18 @@ between any two steps, and another one does the rest.
 import os
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from supervisor.errors import RedisAway
 from supervisor.log import Log
 from supervisor.runs.errors import OutboxKeyUnfit, RecordsAway, RecordsOutdated
 from supervisor.runs.outbox import request_of
 from supervisor.runs.publisher import AddressInvalid
 from supervisor.runs.requests import PluginRequest, RequestInvalid
+from supervisor.streams.orders import Cancelled
 from supervisor.streams.publish import Published
 from worker.errors import CrewpoolError
 
@@ -43,6 +46,9 @@ class Places(Protocol):
     def place(self, request: PluginRequest) -> Published:
         """Publish a run."""
 
+    def cancel(self, run_id: str) -> Cancelled:
+        """Cancel a run, published or not."""
+
     def close(self) -> None:
         """Close the connections."""
 
@@ -52,23 +58,29 @@ class Round:
     """What one look at the outbox came to. `trouble` ended it early; "" without.
 
     `refused` are runs that would not go, with the reason: a reason of their own if the next one
-    goes, else one that concerns all.
+    goes, else one that concerns all. `skipped` are those that others may publish, `because` is
+    the reason of one of them.
     """
 
     published: int = 0
+    cancelled: int = 0
     failed: int = 0
     skipped: int = 0
+    because: str = ""
     trouble: str = ""
     refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_moved(self) -> bool:
         """Whether it left fewer runs in the outbox than it found."""
-        return bool(self.published or self.failed)
+        return bool(self.published or self.cancelled or self.failed)
 
 
 class Relay:
-    """Relays the outbox of one store. `grace_s` is how long dispatchers have for a first try."""
+    """Relays the outbox of one store. `grace_s` is how long dispatchers have for a first try.
+
+    `came_round_at` is when the last look at it ended, by the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -84,6 +96,7 @@ class Relay:
         self._grace_s = grace_s
         self._log = log or Log("crewpool.outbox")
         self._told = ""
+        self.came_round_at = time.monotonic()
 
     def run_for_ever(self, stop: threading.Event) -> None:
         """Relay until told to stop; nothing that goes wrong ends it."""
@@ -95,6 +108,7 @@ class Relay:
                 done = Round(trouble=str(error))
             except Exception as error:  # noqa: BLE001  # a bug of ours: the next round may do
                 done = Round(trouble=f"{type(error).__name__}: {error}")
+            self.came_round_at = time.monotonic()
             self._tell(done)
             is_stuck = bool(done.trouble or done.skipped) and not done.has_moved
             if is_stuck:
@@ -129,7 +143,9 @@ class Relay:
         published: list[str] = []
         try:
             for run in runs:
-                if self._place(run, done):
+                if run.is_cancel:
+                    self._cancel(run.plugin_run_id, done)
+                elif self._place(run, done):
                     published.append(run.plugin_run_id)
                     self._give_up_refused(done)
                 if done.trouble:
@@ -137,8 +153,9 @@ class Relay:
         finally:
             # One write for all of them. Dying before it costs nothing but to ask Redis again.
             if published:
-                self._store.mark_published(published)
                 done.published += len(published)
+                for run_id in self._store.mark_published(published):
+                    self._cancel(run_id, done)
 
     def _place(self, run: "PluginRun", done: Round) -> bool:
         """Publish one run; whether Redis has it now. `done` says what else became of it."""
@@ -148,7 +165,7 @@ class Relay:
         except OutboxKeyUnfit as error:
             # Another relay may have its key.
             self._store.note_skipped(run_id, str(error))
-            done.skipped += 1
+            done.skipped, done.because = done.skipped + 1, f"{error} (next: {error.next_step})"
         except RequestInvalid as error:
             self._fail(run_id, str(error), done)
         except Exception as error:  # noqa: BLE001  # one broken record must not stop all others
@@ -163,6 +180,20 @@ class Relay:
         else:
             return True
         return False
+
+    def _cancel(self, run_id: str, done: Round) -> None:
+        """Let Redis hear of a cancel: of a run that never came there, or came there meanwhile."""
+        try:
+            self._publisher.cancel(run_id)
+        except Exception as error:  # noqa: BLE001  # one that is refused must not stop all others
+            told = str(error) if isinstance(error, CrewpoolError) else repr(error)[:300]
+            if isinstance(error, RedisAway) or getattr(error, "is_passing", False):
+                done.trouble = told
+            # Another relay may have the right.
+            done.skipped, done.because = done.skipped + 1, told
+        else:
+            self._store.mark_cancelled(run_id)
+            done.cancelled += 1
 
     def _give_up_refused(self, done: Round) -> None:
         """Give up what would not go, when another one did.
@@ -185,7 +216,6 @@ class Relay:
             self._log.info("outbox_relayed", runs=done.published)
         told = "trouble" if done.trouble else "skipped" if done.skipped else ""
         if told and told != self._told:
-            self._log.warning(
-                "outbox_waits", error=done.trouble or f"{done.skipped} runs cannot be opened here"
-            )
+            skipped = f"{done.skipped} runs wait for another relay: {done.because}"
+            self._log.warning("outbox_waits", error=done.trouble or skipped)
         self._told = told

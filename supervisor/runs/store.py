@@ -8,12 +8,13 @@ nobody knows whether it took effect. A status goes forward only, whoever comes l
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Select, Update, case, func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from supervisor.runs import statements
 from supervisor.runs.answers import (
     ADDED,
     APPLIED,
@@ -30,18 +31,14 @@ from supervisor.runs.database import Database, changed
 from supervisor.runs.endings import ENDING, told_of
 from supervisor.runs.errors import CursorInvalid, RunIdTaken
 from supervisor.runs.leases import Leases
-from supervisor.runs.models import FAILED, OPEN, PROCESSING, STATUSES, PluginRun
+from supervisor.runs.models import FAILED, OPEN, PROCESSING, PluginRun
 from supervisor.runs.outbox import NewRun
+from supervisor.streams.endings import CANCELLED
 from supervisor.streams.wire import Result
 
 MOST_LISTED = 1000
 LONGEST_ERROR = 2000
 _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
-_BACKLOG = (
-    select(PluginRun.id)
-    .where(PluginRun.payload.is_not(None), PluginRun.publish_failures > 0)
-    .limit(1)
-)
 BEHIND = "others wait before it"
 
 
@@ -89,14 +86,14 @@ class RunStore:
         if found := self._already(session, new):
             return found
         run = PluginRun(**new.values(self._clock()))
-        if session.scalar(_BACKLOG) is not None:
+        if session.scalar(statements.BACKLOG) is not None:
             run.publish_failures, run.last_publish_error = 1, BEHIND
         session.add(run)
         session.flush()
         return Added(ADDED, run)
 
     def _already(self, session: Session, new: NewRun) -> Added | None:
-        known = session.scalar(_of(new.run_id))
+        known = session.scalar(statements.of(new.run_id))
         if known is not None:
             if known.digest != new.digest:
                 raise RunIdTaken(new.run_id)
@@ -118,42 +115,67 @@ class RunStore:
         """Return runs that wait in the outbox, in order, those behind `after`.
 
         Those younger than `grace_s` that nothing kept from being published are left to the
-        dispatcher that recorded them, which is at it.
+        dispatcher that recorded them, which is at it. Among them are those that were cancelled
+        here, of which Redis has to hear.
         """
         oldest = self._clock() - timedelta(seconds=grace_s)
         query = select(PluginRun).where(
             PluginRun.payload.is_not(None),
             PluginRun.id > after,
-            or_(PluginRun.publish_failures > 0, PluginRun.created_at <= oldest),
+            or_(
+                PluginRun.publish_failures > 0,
+                PluginRun.created_at <= oldest,
+                PluginRun.status == FAILED,
+            ),
         )
         with self.database.reading() as session:
             return session.scalars(query.order_by(PluginRun.id).limit(limit)).all()
 
-    def mark_published(self, run_ids: Sequence[str], at: datetime | None = None) -> int:
+    def mark_published(self, run_ids: Sequence[str], at: datetime | None = None) -> Sequence[str]:
         """Note that runs stand in Redis, and empty their places in the outbox.
 
-        Returns for how many that was news.
+        Returns those that were cancelled meanwhile: Redis has to hear of that at once.
         """
+        marking = statements.waiting(*run_ids).values(
+            payload=None, published_at=at or self._clock(), last_publish_error=""
+        )
         with self.database.writing() as session:
-            return changed(
-                session,
-                _waiting(*run_ids).values(
-                    payload=None, published_at=at or self._clock(), last_publish_error=""
-                ),
+            if changed(session, marking) == len(run_ids):
+                return []
+            late = select(PluginRun.plugin_run_id).where(
+                PluginRun.plugin_run_id.in_(run_ids), PluginRun.payload.is_not(None)
             )
+            return session.scalars(late).all()
+
+    def cancel(self, run_id: str) -> PluginRun | None:
+        """End a run that waits in the outbox; return what there is now, whatever it was.
+
+        It keeps an empty place there until Redis has heard of it: somebody may be publishing
+        it right now, or have died doing so.
+        """
+        ending = statements.waiting(run_id).values(
+            **self._given_up(CANCELLED), payload="", publish_failures=0, last_publish_error=""
+        )
+        with self.database.writing() as session:
+            changed(session, ending)
+            return session.scalar(statements.of(run_id))
+
+    def mark_cancelled(self, run_id: str) -> bool:
+        """Note that Redis has heard of a cancel, and empty its place in the outbox."""
+        return self.database.change(statements.cancelled(run_id).values(payload=None))
 
     def note_failure(self, run_id: str, error: str) -> bool:
         """Note that a run could not be published now. It stays in the outbox."""
         failures = PluginRun.publish_failures + 1
         told = error[:LONGEST_ERROR]
         return self.database.change(
-            _waiting(run_id).values(publish_failures=failures, last_publish_error=told)
+            statements.waiting(run_id).values(publish_failures=failures, last_publish_error=told)
         )
 
     def note_skipped(self, run_id: str, error: str) -> bool:
         """Note why others are published before a run: it is for somebody else, or for later."""
         return self.database.change(
-            _waiting(run_id).values(last_publish_error=error[:LONGEST_ERROR])
+            statements.waiting(run_id).values(last_publish_error=error[:LONGEST_ERROR])
         )
 
     def fail(self, run_id: str, error: str) -> bool:
@@ -161,14 +183,16 @@ class RunStore:
         return self.database.change(
             update(PluginRun)
             .where(PluginRun.plugin_run_id == run_id, PluginRun.status.in_(OPEN))
-            .values(
-                status=FAILED,
-                error_message=error[:LONGEST_ERROR],
-                completed_at=self._clock(),
-                payload=None,
-                unique_key=None,
-            )
+            .values(**self._given_up(error), payload=None)
         )
+
+    def _given_up(self, error: str) -> dict[str, Any]:
+        return {
+            "status": FAILED,
+            "error_message": error[:LONGEST_ERROR],
+            "completed_at": self._clock(),
+            "unique_key": None,
+        }
 
     # ---- how it goes on
 
@@ -217,7 +241,7 @@ class RunStore:
     def get(self, run_id: str) -> PluginRun | None:
         """Return the record of a run, None when there is none."""
         with self.database.reading() as session:
-            return session.scalar(_of(run_id))
+            return session.scalar(statements.of(run_id))
 
     def list(
         self, which: RunFilter | None = None, limit: int = 50, cursor: str | None = None
@@ -226,7 +250,7 @@ class RunStore:
         if cursor is not None and not _CURSOR.fullmatch(cursor):
             raise CursorInvalid(cursor)
         limit = min(max(1, limit), MOST_LISTED)
-        query = _narrowed(select(PluginRun), which or RunFilter())
+        query = statements.narrowed(select(PluginRun), which or RunFilter())
         if cursor is not None:
             query = query.where(PluginRun.id < int(cursor))
         with self.database.reading() as session:
@@ -257,28 +281,3 @@ class RunStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _of(run_id: str) -> Select[PluginRun]:
-    return select(PluginRun).where(PluginRun.plugin_run_id == run_id)
-
-
-def _waiting(*run_ids: str) -> Update:
-    return update(PluginRun).where(
-        PluginRun.plugin_run_id.in_(run_ids), PluginRun.payload.is_not(None)
-    )
-
-
-def _narrowed(query: Select[PluginRun], which: RunFilter) -> Select[PluginRun]:
-    if which.statuses:
-        known = [status for status in which.statuses if status in STATUSES]
-        query = query.where(PluginRun.status.in_(known))
-    if which.plugin:
-        query = query.where(PluginRun.plugin_name == which.plugin)
-    if which.user_id is not None:
-        query = query.where(PluginRun.user_id == which.user_id)
-    if which.since is not None:
-        query = query.where(PluginRun.created_at >= which.since)
-    if which.until is not None:
-        query = query.where(PluginRun.created_at < which.until)
-    return query

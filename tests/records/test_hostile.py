@@ -125,7 +125,7 @@ def test_a_run_id_that_is_none_is_nobody(store, added, clock, run_id):
     assert store.apply_result(Result(run_id, "completed", "{}")) == "unknown"
     assert not store.mark_processing(run_id, clock.now)
     assert not store.fail(run_id, "no")
-    assert store.mark_published([run_id]) == 0
+    assert store.mark_published([run_id]) == []
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "' OR 1=1 --", "x" * 100_000])
