@@ -96,11 +96,13 @@ class Reloading:
         Raises SettingsWrong when no run could ever live within CREWPOOL_MEMORY_HARD.
         """
         spawner = self._parts.pool.spawner
+        if self._coming is not None and spawner.coming is not None:
+            self._coming = spawner.coming  # perhaps the next try, without a plugin
         if (zygote := spawner.coming) is not None and zygote.word is not None:
             self._judge(zygote, zygote.word)
-        elif self._coming is not None and self._coming not in spawner.zygotes:
+        elif self._coming is not None and not spawner.is_renewing:
             self._failed({"": self._coming.reason})
-        if self._is_wanted and spawner.coming is None:
+        if self._is_wanted and not spawner.is_renewing:
             self._is_wanted = False
             self._listening, self._waiting = self._waiting, []
             self._parts.pool.reload(now)
@@ -136,6 +138,9 @@ class Reloading:
         log.info("zygote_ready", pid=zygote.pid, modules=word.modules, import_s=word.import_s)
         for plugin, reason in {**word.lazy, **word.failed}.items():
             log.warning("plugin_not_preloaded", plugin=plugin, reason=reason)
+        self._parts.metrics.set_imports_failed(word.failed)
+        self._parts.snapshots.import_failed = dict(word.failed)
+        self._parts.heartbeat.soon()
         if zygote is self._coming:
             log.info("reloaded", changed=",".join(changed) or "none")
             self._end(ok=True, text=f"reloaded, changed: {', '.join(changed) or 'nothing'}")

@@ -23,6 +23,8 @@ class Snapshots:
     def __init__(self, host: str) -> None:
         # Why the last reload brought no new code, by plugin ("" for all); see reloading.py.
         self.reload_failed: dict[str, str] = {}
+        # Why the import of plugins failed in the zygote, by plugin.
+        self.import_failed: dict[str, str] = {}
         # What there is of memory, and what waits for it; see admission.py.
         self.memory: dict[str, Any] = {}
         self._host = host
@@ -50,6 +52,7 @@ class Snapshots:
             "phase": standing.word,
             "because": standing.paused_because,
             "reload_failed": self.reload_failed,
+            "import_failed": self.import_failed,
             "started_at": self._started_at,
             "slots": standing.size,
             "busy": sum(handle.state is State.BUSY for handle in handles.values()),

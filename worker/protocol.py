@@ -8,7 +8,7 @@ A stream socket, not SEQPACKET: there a message is bounded by the send buffer (t
 
 import signal
 import struct
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -186,6 +186,29 @@ class Refused(Word):
     is_passing: bool = False
 
 
+class Importing(Word):
+    """Zygote → supervisor: I import this plugin now, and its code has this hash. If I am not
+    heard of any more, it was that.
+    """
+
+    kind: Literal["importing"] = "importing"
+    plugin: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    code: Code = ""
+
+
+class Felled(NamedTuple):
+    """Supervisor → zygote, at its start: do not import this plugin while its code is the same.
+
+    A zygote before ended with it, for this reason. Its runs fail with the reason where
+    `is_refused`, and else try the import in their workers.
+    """
+
+    plugin: str
+    code: str
+    reason: str
+    is_refused: bool
+
+
 class ZygoteReady(Word):
     """Zygote → supervisor: imports are done and frozen.
 
@@ -202,7 +225,18 @@ class ZygoteReady(Word):
     code: dict[str, Code] = {}
 
 
-Message = Assignment | Alone | Ready | Progress | Outcome | Spawn | Forked | Refused | ZygoteReady
+Message = (
+    Assignment
+    | Alone
+    | Ready
+    | Progress
+    | Outcome
+    | Spawn
+    | Forked
+    | Refused
+    | Importing
+    | ZygoteReady
+)
 _ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 

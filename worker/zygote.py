@@ -30,13 +30,13 @@ from worker import gate, janitor, leftovers, warmup  # noqa: E402
 from worker.boot import Berth, reset_signals, settle  # noqa: E402
 from worker.crew.executor import Executor  # noqa: E402
 from worker.crew.folders import Folders  # noqa: E402
-from worker.crew.namespace import Namespace  # noqa: E402
-from worker.crew.output import clean  # noqa: E402
+from worker.imports import Imports  # noqa: E402
 from worker.main import serve  # noqa: E402
 from worker.plugins import Catalogue, discover  # noqa: E402
 from worker.protocol import (  # noqa: E402
     MAX_TEXT,
     Decoder,
+    Felled,
     Forked,
     Message,
     Refused,
@@ -53,16 +53,15 @@ from worker.system import (  # noqa: E402
 READ_BYTES = 65536
 # We outlive our supervisor by less than a second (P4): a huge folder is left to the next one.
 SWEEP_S = 0.2
-# Characters: the reasons of all plugins stand in one argument when we start over.
-MOST_REASON = 500
 
 
 @dataclass(frozen=True)
 class Config:
     """What the supervisor says at the start, as the JSON of the only argument.
 
-    `preload` are modules imported before the plugins; `lazy` and `failed` map plugins that
-    are not imported here to the reason (set by ourselves, when we start over without them).
+    `preload` are modules imported before the plugins; `felled` are plugins that a zygote before
+    us ended with. `lazy` and `failed` map plugins that are not imported here to the reason (set
+    by ourselves, when we start over without them).
     """
 
     control_fd: int
@@ -74,6 +73,7 @@ class Config:
     preload: tuple[str, ...] = ("crewai",)
     lazy: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    felled: tuple[Felled, ...] = ()
     cgroup: str = ""
 
 
@@ -84,9 +84,7 @@ class Zygote:
         self._config = config
         self._control = control
         self._catalogue = Catalogue()
-        self._namespaces: dict[str, Namespace] = {}
-        self._lazy = dict(config.lazy)
-        self._failed = dict(config.failed)
+        self._imports = Imports(dict(config.lazy), dict(config.failed), config.felled)
 
     def prepare(self) -> None:
         """Import, check the gate after each step, freeze, and say that we are ready."""
@@ -100,8 +98,9 @@ class Zygote:
             # In all workers from their first moment: what a crew had opened of another worker's
             # memory before its run would stay open, and be read when a secret is there.
             forbid_inspection()
-        for name in self._catalogue.plugins:
-            self._import_plugin(name)
+        for name, plugin in self._catalogue.plugins.items():
+            if not self._imports.add(name, plugin.path, self._tell):
+                self._start_over()
         _ignore_handlers_of_imports()
         # Without the freeze a single collection in a child makes 69 MB private (trap O11).
         gc.collect()
@@ -113,9 +112,9 @@ class Zygote:
             ZygoteReady(
                 modules=len(sys.modules),
                 import_s=time.monotonic() - started,
-                lazy=self._lazy,
-                failed=self._failed,
-                code=self._code(),
+                lazy=self._imports.lazy,
+                failed=self._imports.failed,
+                code=self._imports.code(),
             )
         )
 
@@ -149,7 +148,7 @@ class Zygote:
         folder = berths.pop(order.berth)
         folders = Folders(folder, berths[0], is_ahead=order.is_ahead)
         executor = Executor(
-            self._catalogue, self._namespaces, self._config.max_output_bytes, folders
+            self._catalogue, self._imports.namespaces, self._config.max_output_bytes, folders
         )
         pid = self._fork(order, fds, executor, folder)
         if pid:
@@ -199,30 +198,10 @@ class Zygote:
         finally:
             os._exit(70)
 
-    def _import_plugin(self, name: str) -> None:
-        """Import one plugin's crew. One that fails, or starts a thread, is left to the
-        workers, where it fails alone and with its own words.
-        """
-        namespace = self._namespaces[name] = Namespace(self._catalogue.plugins[name].path)
-        if name in self._lazy or name in self._failed:
-            return
-        try:
-            with namespace.entered():
-                namespace.load()
-        except BaseException as error:  # noqa: BLE001  # SystemExit at import must not end us
-            self._failed[name] = f"its import failed: {_told(error)}"
-        if threads := gate.threads():
-            if name not in self._failed:
-                self._lazy[name] = gate.sentence(f"the import of {name}", threads)[:MOST_REASON]
-            self._start_over()
-
-    def _code(self) -> dict[str, str]:
-        left_out = self._lazy.keys() | self._failed.keys()
-        return {name: n.code for name, n in self._namespaces.items() if name not in left_out}
-
     def _start_over(self) -> NoReturn:
         """Become a new zygote that leaves a plugin out: a thread cannot be taken back."""
-        left_out = {"lazy": [*self._lazy.items()], "failed": [*self._failed.items()]}
+        lazy, failed = self._imports.lazy, self._imports.failed
+        left_out = {"lazy": [*lazy.items()], "failed": [*failed.items()]}
         facts = {**vars(self._config), **left_out}
         os.set_inheritable(self._config.control_fd, True)  # positional-only
         arguments = [sys.executable, "-P", "-m", "worker.zygote", json.dumps(facts)]
@@ -232,21 +211,14 @@ class Zygote:
         self._control.sendall(encode(word))
 
 
-def _told(error: BaseException) -> str:
-    """Describe an error of a plugin, which may fail to describe itself."""
-    try:
-        said = clean(f"{type(error).__name__}: {error}")
-    except BaseException as worse:  # noqa: BLE001  # plugin code, too
-        said = f"{type(error).__name__} (cannot be told: {type(worse).__name__})"
-    return said[:MOST_REASON]
-
-
 def _ignore_handlers_of_imports() -> None:
     """We end when the supervisor ends, and by nothing that a library installed.
 
     A handler for SIGCHLD, for one, would run at each of our own forks.
     """
     reset_signals()
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
 
@@ -292,6 +264,7 @@ def _config_of(argument: str) -> Config:
     facts["preload"] = tuple(facts.get("preload", ()))
     for key in ("lazy", "failed"):
         facts[key] = tuple((name, reason) for name, reason in facts.get(key, ()))
+    facts["felled"] = tuple(Felled(*felled) for felled in facts.get("felled", ()))
     return Config(**facts)
 
 

@@ -103,7 +103,7 @@ def _first_word(plan: ZygotePlan, log: BinaryIO) -> tuple[Message | str, int]:
     with ours:
         with theirs:
             try:
-                process = plan.start(theirs.fileno(), log)
+                process = plan.start(theirs.fileno(), log=log)
             except (OSError, subprocess.SubprocessError) as error:
                 return str(error), 0
         try:

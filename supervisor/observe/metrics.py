@@ -63,6 +63,7 @@ class Metrics:
         self._had = self._gauge("worker_memory_bytes", "Memory of a worker, shared too", "slot")
         self._closed = self._gauge("admission_closed", "1 while no run is taken", "because")
         self._stale = self._gauge("reload_failed", "1 while newer code of plugins cannot be used")
+        self._unimported = self._gauge("plugin_import_failed", "1 as its import failed", "plugin")
         self._lag = self._gauge("queue_lag", "Entries not taken by anybody yet", "stream")
         self._pending = self._gauge("queue_pending", "Entries taken and not ended", "stream")
         for kind in PASSED:
@@ -189,6 +190,12 @@ class Metrics:
     def set_reload_failed(self, *, failed: bool) -> None:
         """Show whether workers run older code than there is."""
         self._stale.set(int(failed))
+
+    def set_imports_failed(self, plugins: Mapping[str, object]) -> None:
+        """Show the plugins that the zygote could not import."""
+        self._unimported.clear()
+        for plugin in plugins:
+            self._unimported.labels(self._known(plugin)).set(1)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

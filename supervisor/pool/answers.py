@@ -17,7 +17,7 @@ from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse
 from supervisor.pool.roster import Roster
 from supervisor.pool.spawner import Spawner, Zygote
-from worker.protocol import Forked, Refused, ZygoteReady
+from worker.protocol import Forked, Importing, Refused, ZygoteReady
 
 
 class Answers:
@@ -59,6 +59,8 @@ class Answers:
             word = zygote.words.popleft()
             if isinstance(word, Forked):
                 self._claim(zygote, word, roster)
+            elif isinstance(word, Importing):
+                zygote.importing = word
             elif isinstance(word, ZygoteReady):
                 self._spawner.note_ready(zygote, word)
             elif isinstance(word, Refused) and word.is_passing:

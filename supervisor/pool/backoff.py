@@ -4,6 +4,8 @@ Pure: counts of failures in a row and times in, times out. Used by the pool for 
 by the spawner for the zygote.
 """
 
+from collections.abc import Collection
+
 FIRST_S = 1.0
 LONGEST_S = 30.0
 GIVE_UP_AFTER = 5
@@ -20,9 +22,12 @@ def delay_s(failures: int) -> float:
     return min(FIRST_S * 2.0 ** min(failures - 1, 10), LONGEST_S)
 
 
-def is_hopeless(failures: int) -> bool:
-    """Tell whether to give up: it failed so often, and never once worked in between."""
-    return failures >= GIVE_UP_AFTER
+def is_hopeless(failures: int, *, has_workers: bool) -> bool:
+    """Tell whether to give up: it failed so often, and never once worked in between.
+
+    Not while there are workers that run crews, or could: they need nobody to boot.
+    """
+    return failures >= GIVE_UP_AFTER and not has_workers
 
 
 class Restarts:
@@ -37,14 +42,18 @@ class Restarts:
         self._not_before: dict[int, float] = {}
         self._deaths: dict[int, int] = {}
         self._failed_boots: dict[int, int] = {}
+        self.last_fault = ""
 
     @property
-    def failed_boots(self) -> int:
-        """Failures in a row of the slot that has most, since any worker last booted.
+    def are_failing(self) -> bool:
+        """Whether a boot has failed since any worker last booted."""
+        return bool(self._failed_boots)
 
-        Not those of all slots together: what fails once fails in all of them at once.
+    def failed_boots(self, slots: Collection[int]) -> int:
+        """Return the failures in a row of that of these slots which has least, since any worker
+        last booted: as long as one may still boot, or has not tried as often, there is hope.
         """
-        return max(self._failed_boots.values(), default=0)
+        return min((self._failed_boots.get(slot, 0) for slot in slots), default=0)
 
     def not_before(self, slot: int) -> float:
         """Return when the slot may have a worker; 0 when it may at any time."""
@@ -54,8 +63,9 @@ class Restarts:
         """Forget failed boots: some worker booted, so starting is not hopeless."""
         self._failed_boots.clear()
 
-    def note_failed_boot(self, slot: int, now: float) -> None:
+    def note_failed_boot(self, slot: int, now: float, fault: str) -> None:
         """Count a worker that died before it was ready."""
+        self.last_fault = fault
         self._failed_boots[slot] = self._failed_boots.get(slot, 0) + 1
         self._not_before[slot] = now + delay_s(self._failed_boots[slot])
 

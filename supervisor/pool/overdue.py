@@ -13,6 +13,7 @@ from supervisor.pool import hardkill
 from supervisor.pool.deadlines import Step
 from supervisor.pool.handle import Handle, Running, State
 from supervisor.pool.lastwords import LastWords, has_answered
+from supervisor.pool.reaper import Corpse
 from supervisor.pool.scene import read_scene
 from worker.protocol import STACKS_SIGNAL, Outcome
 
@@ -41,6 +42,16 @@ def hold_back(handles: Iterable[Handle], now: float) -> None:
     }
     if asked:
         hardkill.stop_below(asked)
+
+
+def boot_fault(handle: Handle, corpse: Corpse, boot_timeout_s: float) -> str:
+    """Say why a worker that is gone was never ready, "" when it was, or was never forked."""
+    if handle.doomed_because == BOOT_TIMEOUT:
+        return f"a worker was not ready after {boot_timeout_s:g}s"
+    if handle.state is not State.BOOTING or handle.pid is None:
+        return ""
+    said = f" ({handle.lines.last})" if handle.lines.last else ""
+    return f"a worker ended at boot with {corpse.how()}{said}"
 
 
 def alarm_of(handle: Handle, boot_timeout_s: float) -> float | None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from supervisor.pool.identity import Identity, identity_of
 from supervisor.settings import Settings
+from worker.protocol import Felled
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class ZygotePlan:
             boot_timeout_s=settings.boot_timeout_s,
         )
 
-    def start(self, control_fd: int, log: BinaryIO | None = None) -> "subprocess.Popen[bytes]":
+    def start(
+        self, control_fd: int, felled: tuple[Felled, ...] = (), log: BinaryIO | None = None
+    ) -> "subprocess.Popen[bytes]":
         """Start one; it writes to our own stdout and stderr, or to this log. Raises OSError."""
         identity = self.identity
         return subprocess.Popen(
-            self._command(control_fd),
+            self._command(control_fd, felled),
             env={**self.environment(), **self._who()},
             cwd=self.storage_dir,
             pass_fds=[control_fd],
@@ -70,7 +73,7 @@ class ZygotePlan:
     def _who(self) -> dict[str, str]:
         return self.identity.variables(self.storage_dir) if self.identity else {}
 
-    def _command(self, control_fd: int) -> list[str]:
+    def _command(self, control_fd: int, felled: tuple[Felled, ...]) -> list[str]:
         facts = {
             "control_fd": control_fd,
             "supervisor_pid": os.getpid(),
@@ -80,6 +83,7 @@ class ZygotePlan:
             "limits": dict(self.limits),
             "preload": list(self.preload),
             "cgroup": self.cgroup,
+            "felled": felled,
         }
         # -P: the current folder is not a place to import from.
         return [sys.executable, "-P", "-m", "worker.zygote", json.dumps(facts)]

@@ -13,7 +13,7 @@ from supervisor.pool.answers import Answers
 from supervisor.pool.backoff import Restarts, is_hopeless
 from supervisor.pool.handle import Handle, State
 from supervisor.pool.kills import Kills
-from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, hold_back, verdict_on
+from supervisor.pool.overdue import BOOT_TIMEOUT, alarm_of, boot_fault, hold_back, verdict_on
 from supervisor.pool.readers import Readers
 from supervisor.pool.reaper import Corpse, reap
 from supervisor.pool.reckoning import Reckoning
@@ -67,7 +67,6 @@ class Pool:
         self._recycling = recycling
         self._reckoning = Reckoning(spawner.cgroups)
         self._wanted = 0
-        self._last_fault = ""
 
     def read(self) -> list[Report]:
         """Read all that rang: the zygote first, whose answers give the workers their pids."""
@@ -137,7 +136,7 @@ class Pool:
         when the run would wait here although others could start it.
         """
         if handle.state is State.BOOTING:
-            return self._restarts.failed_boots == 0 and self.spawner.is_ready
+            return self.spawner.is_ready and not self._restarts.are_failing
         return handle.state is State.IDLE and handle.run is None
 
     def resize(self, wanted: int, now: float) -> None:
@@ -146,11 +145,8 @@ class Pool:
         Raises WorkersCannotBoot when starting again cannot help.
         """
         self._wanted = wanted
-        if wanted and is_hopeless(self.spawner.failures):
-            raise WorkersCannotBoot(self.spawner.failures, self.spawner.last_reason)
-        if wanted and is_hopeless(self._restarts.failed_boots):
-            raise WorkersCannotBoot(self._restarts.failed_boots, self._last_fault)
-        if wanted and (zygote := self.spawner.tend(now)) is not None:
+        self._check_hope()
+        if (zygote := self.spawner.tend(now, is_wanted=wanted > 0)) is not None:
             self._readers.add_zygote(zygote)
         for handle in self._roster:
             if handle.state is State.IDLE and (because := self._unfit_because(handle, now)):
@@ -186,14 +182,23 @@ class Pool:
         alarms = [alarm for alarm in found if alarm is not None]
         if self.spawner.is_ready:
             alarms += [self._restarts.not_before(slot) for slot in self._open_slots()]
-        if self._wanted and (zygote_alarm := self.spawner.next_alarm()) is not None:
-            alarms.append(zygote_alarm)
-        return min(alarms, default=None)
+        zygote_alarm = self.spawner.next_alarm(is_wanted=self._wanted > 0)
+        return min(alarms if zygote_alarm is None else [*alarms, zygote_alarm], default=None)
 
     def end_zygotes(self) -> None:
         """Kill the zygotes; for the end, when no worker is wanted any more."""
         self._dismiss_successors()
         self._kills.zygotes()
+
+    def _check_hope(self) -> None:
+        """Raise WorkersCannotBoot when there is none: no worker, and none to be had."""
+        spawner, restarts = self.spawner, self._restarts
+        has_workers = any(h.state in (State.IDLE, State.BUSY) for h in self.handles.values())
+        boots = restarts.failed_boots(range(self._wanted))
+        rows = ((spawner.failures, spawner.last_reason), (boots, restarts.last_fault))
+        for count, reason in rows:
+            if self._wanted and is_hopeless(count, has_workers=has_workers):
+                raise WorkersCannotBoot(count, reason)
 
     def _unfit_because(self, handle: Handle, now: float) -> str:
         """Say why an idle worker must not go on, "" when it may."""
@@ -215,7 +220,7 @@ class Pool:
         self._roster.leaving[handle.pid] = handle
 
     def _open_slots(self) -> list[int]:
-        is_well = self.spawner.is_ready and not self._restarts.failed_boots
+        is_well = self.spawner.is_ready and not self._restarts.are_failing
         goes_soon = self._recycling.is_in_last_run if is_well else None
         return self._roster.open_slots(self._wanted, goes_soon)
 
@@ -276,21 +281,16 @@ class Pool:
 
     def _note_end(self, handle: Handle, corpse: Corpse, now: float) -> None:
         slot = handle.slot
-        if handle.doomed_because == BOOT_TIMEOUT:
-            self._last_fault = f"a worker was not ready after {self._boot_timeout_s:g}s"
-            self._restarts.note_failed_boot(slot, now)
-        elif handle.state is State.BOOTING and handle.pid is not None:
-            said = f" ({handle.lines.last})" if handle.lines.last else ""
-            self._last_fault = f"a worker ended at boot with {corpse.how()}{said}"
-            self._restarts.note_failed_boot(slot, now)
-        else:
-            # Also one that was never forked: that its zygote died is no fault of the slot's.
-            by_itself = handle.pid is not None and not handle.doomed_because
-            ended_now = handle.run is not None and handle.run.outcome is not None
-            served = handle.runs_done > 0 or ended_now
-            wait_s = self._restarts.note_death(slot, now, by_itself=by_itself, has_served=served)
-            if wait_s:
-                self._log.warning("slot_backs_off", slot=slot, wait_s=wait_s)
+        if fault := boot_fault(handle, corpse, self._boot_timeout_s):
+            self._restarts.note_failed_boot(slot, now, fault)
+            return
+        # Also one that was never forked: that its zygote died is no fault of the slot's.
+        by_itself = handle.pid is not None and not handle.doomed_because
+        ended_now = handle.run is not None and handle.run.outcome is not None
+        served = handle.runs_done > 0 or ended_now
+        wait_s = self._restarts.note_death(slot, now, by_itself=by_itself, has_served=served)
+        if wait_s:
+            self._log.warning("slot_backs_off", slot=slot, wait_s=wait_s)
 
     def _orphaned_orders(self, zygote: Zygote) -> list[Death]:
         """Give up orders that a dead zygote did not carry out: no answer will come."""

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from supervisor.pool import hardkill
 from supervisor.pool.backoff import delay_s
 from supervisor.pool.cgroups import Cgroups
+from supervisor.pool.felled import FelledPlugins, felled_by
 from supervisor.pool.handle import Handle
 from supervisor.pool.plan import ZygotePlan
 from worker.errors import FrameInvalid
-from worker.protocol import Decoder, Message, Refused, Spawn, ZygoteReady, encode
+from worker.protocol import Decoder, Importing, Message, Refused, Spawn, ZygoteReady, encode
 
 READ_BYTES = 1 << 16
 READS_AT_ONCE = 4
@@ -26,13 +27,16 @@ READS_AT_ONCE = 4
 
 @dataclass
 class Zygote:
-    """One zygote process of ours. `word` is what it said when it was ready."""
+    """One zygote process of ours. `word` is what it said when it was ready, `importing` what it
+    was about to import last, before that.
+    """
 
     pid: int
     sock: socket.socket
     generation: int
     started_at: float
     word: ZygoteReady | None = None
+    importing: Importing | None = None
     is_leaving: bool = False
     is_refused: bool = False
     has_served: bool = False
@@ -67,6 +71,8 @@ class Spawner:
         self._generation = 1
         self._code: dict[str, str] | None = None
         self._serial = 0
+        self._felled = FelledPlugins(plan.plugin_dir)
+        self._again: int | None = None
         self.current: Zygote | None = None
         self.coming: Zygote | None = None
         self.leaving: list[Zygote] = []
@@ -78,6 +84,11 @@ class Spawner:
     def is_ready(self) -> bool:
         """Whether an order would be carried out now."""
         return self.current is not None
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether a zygote is coming, be it at its second try without a plugin."""
+        return self.coming is not None or self._again is not None
 
     @property
     def zygotes(self) -> list[Zygote]:
@@ -93,28 +104,35 @@ class Spawner:
         """
         return self.current.generation if self.current else 0
 
-    def tend(self, now: float) -> Zygote | None:
+    def tend(self, now: float, *, is_wanted: bool) -> Zygote | None:
         """Start a zygote when none is there and it is time; kill one that hangs at boot.
 
-        Returns the new one.
+        Returns the new one. `is_wanted`: there shall be workers.
         """
         if self.coming and now - self.coming.started_at > self._plan.boot_timeout_s:
             self.coming.reason = f"it was not ready after {self._plan.boot_timeout_s:g}s"
             os.kill(self.coming.pid, signal.SIGKILL)
             self.coming.started_at = now
-        if self.current or self.coming or now < self._not_before:
+        if self.coming or now < self._not_before or not (is_wanted or self.is_renewing):
             return None
-        return self._start(self._generation, now)
+        if self._again is not None:
+            generation, self._again = self._again, None
+            return self._start(generation, now)
+        return None if self.current else self._start(self._generation, now)
 
     def renew(self, now: float) -> Zygote | None:
         """Start the next generation beside the current one; None when one is coming."""
-        return None if self.coming else self._start(self._generation + 1, now)
+        if self.is_renewing:
+            return None
+        self._felled.try_again()
+        return self._start(self._generation + 1, now)
 
-    def next_alarm(self) -> float | None:
+    def next_alarm(self, *, is_wanted: bool) -> float | None:
         """Return when tend() has something to do, or None."""
         if self.coming:
             return self.coming.started_at + self._plan.boot_timeout_s
-        return None if self.current else self._not_before
+        is_missing = self._again is not None or (is_wanted and self.current is None)
+        return self._not_before if is_missing else None
 
     def order(self, slot: int, now: float, ahead_of: Handle | None = None) -> Handle | None:
         """Order a worker for a slot; None when the zygote cannot take the order now.
@@ -146,6 +164,7 @@ class Spawner:
         """Keep what the coming zygote has imported. Plugin code may say it again, to no effect."""
         if zygote is self.coming and zygote.word is None:
             zygote.word = word
+            self._felled.note_ready(word.failed)
 
     def accept(self, zygote: Zygote) -> None:
         """Put the coming zygote in charge, and end the one that it replaces."""
@@ -183,7 +202,8 @@ class Spawner:
             return None
         zygote.read()
         refused = [word for word in zygote.words if isinstance(word, Refused)]
-        zygote.reason = refused[-1].reason if refused else zygote.reason or f"it ended with {how}"
+        cut_off = zygote.reason
+        zygote.reason = refused[-1].reason if refused else cut_off or f"it ended with {how}"
         if zygote is self.current:
             self.current = None
             if not zygote.has_served:
@@ -192,10 +212,22 @@ class Spawner:
             self.leaving.remove(zygote)
         else:
             self.coming = None
+            if self._is_felled(zygote, how, cut_off):
+                # At once, and no failure: another one leaves the plugin out.
+                self._again = zygote.generation
             # A reload that fails is no reason to give up: the old one still serves.
-            if self.current is None:
+            elif self.current is None:
                 self._note_failure(zygote.reason, now)
         return zygote
+
+    def _is_felled(self, zygote: Zygote, how: str, cut_off: str) -> bool:
+        """Tell whether it was a plugin that ended it, which is left out from now on."""
+        words = [zygote.importing, zygote.word, *zygote.words]
+        last = [word for word in words if isinstance(word, Importing | ZygoteReady)][-1:]
+        if not last or isinstance(last[0], ZygoteReady):
+            return False
+        zygote.reason += f", while it imported the plugin {last[0].plugin}"
+        return self._felled.note(felled_by(last[0], how, cut_off))
 
     def _note_failure(self, reason: str, now: float) -> None:
         self.failures += 1
@@ -211,7 +243,7 @@ class Spawner:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
-            process = self._plan.start(theirs.fileno())
+            process = self._plan.start(theirs.fileno(), self._felled.as_told())
         except (OSError, subprocess.SubprocessError) as error:
             self.last_reason = f"it cannot be started: {error}"
             # A reload that fails is no reason to give up: the old one still serves.

@@ -29,13 +29,17 @@ def test_waits_double_up_to_a_limit():
 
 
 def test_so_many_failures_in_a_row_are_hopeless():
-    assert not is_hopeless(GIVE_UP_AFTER - 1)
-    assert is_hopeless(GIVE_UP_AFTER)
+    assert not is_hopeless(GIVE_UP_AFTER - 1, has_workers=False)
+    assert is_hopeless(GIVE_UP_AFTER, has_workers=False)
+
+
+def test_nothing_is_hopeless_while_there_are_workers():
+    assert not is_hopeless(100 * GIVE_UP_AFTER, has_workers=True)
 
 
 def test_a_slot_may_start_at_any_time_at_first(restarts):
     assert restarts.not_before(3) == 0
-    assert restarts.failed_boots == 0
+    assert not restarts.are_failing
 
 
 def test_the_first_death_is_mended_at_once_and_those_in_a_row_are_waited_for(restarts):
@@ -61,16 +65,32 @@ def test_our_own_kills_are_mended_at_once_and_end_no_row(restarts):
 
 def test_failed_boots_are_counted_by_slot_until_any_worker_boots(restarts):
     for slot in range(8):
-        restarts.note_failed_boot(slot, NOW)
-    assert restarts.failed_boots == 1, "one cause that hits all slots at once is one failure"
-    restarts.note_failed_boot(5, NOW)
-    assert restarts.failed_boots == 2
+        restarts.note_failed_boot(slot, NOW, "it died")
+    assert restarts.failed_boots(range(8)) == 1, "one cause that hits all slots is one failure"
+    restarts.note_failed_boot(5, NOW, "it was late")
+    assert restarts.failed_boots([5]) == 2
     assert (restarts.not_before(0), restarts.not_before(5)) == (NOW + 1, NOW + 2)
+    assert restarts.are_failing
+    assert restarts.last_fault == "it was late"
 
     restarts.note_boot()
 
-    assert restarts.failed_boots == 0
+    assert not restarts.are_failing
+    assert restarts.failed_boots(range(8)) == 0
     assert restarts.not_before(5) == NOW + 2, "the wait that was begun is waited"
+
+
+def test_one_slot_that_always_fails_is_no_reason_to_give_the_others_up(restarts):
+    for _ in range(3 * GIVE_UP_AFTER):
+        restarts.note_failed_boot(0, NOW, "it died")
+    assert restarts.failed_boots(range(2)) == 0, "slot 1 works, or has not failed yet"
+
+    for _ in range(GIVE_UP_AFTER):
+        restarts.note_failed_boot(1, NOW, "it died")
+
+    assert restarts.failed_boots(range(2)) == GIVE_UP_AFTER
+    assert restarts.failed_boots(range(3)) == 0
+    assert restarts.failed_boots(()) == 0
 
 
 def test_a_slot_waits_when_the_system_has_no_room(restarts):

@@ -125,6 +125,14 @@ def _wait_for_ends() -> None:
         time.sleep(PAUSE_S)
 
 
+def running_children() -> list[str]:
+    """Return "pid name" of what runs on although it was given the time to end."""
+    until = time.monotonic() + GRACE_S
+    while (has_some := _has_children()) and time.monotonic() < until:
+        time.sleep(PAUSE_S)
+    return _names_of_children() if has_some else []
+
+
 def _has_children() -> bool:
     """Collect what a crew started and left; tell whether some of it still runs.
 

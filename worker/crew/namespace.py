@@ -29,6 +29,7 @@ class Namespace:
         self._added: list[str] = []
         self._code = ""
         self._is_spoilt = False
+        self._refused: tuple[str, str] | None = None
 
     @property
     def code(self) -> str:
@@ -41,6 +42,10 @@ class Namespace:
     def is_loaded(self) -> bool:
         """Whether its crew is imported; to be asked outside `entered()`."""
         return ENTRY in self._modules
+
+    def refuse(self, code: str, reason: str) -> None:
+        """Have load() raise ImportError with this reason, as long as the code has this hash."""
+        self._refused = (code, reason)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -75,12 +80,17 @@ class Namespace:
         # file that is saved twice in a second would stay as it was.
         writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         try:
+            self._check()
             return importlib.import_module(ENTRY)
         except BaseException:
             self._is_spoilt, self._code = True, ""
             raise
         finally:
             sys.dont_write_bytecode = writes_none
+
+    def _check(self) -> None:
+        if self._refused and self._refused[0] == self._code:
+            raise ImportError(f"the plugin cannot be imported: {self._refused[1]}")
 
     def _owns(self, module: ModuleType | None) -> bool:
         # A package without __init__.py has no __file__, only a path.
