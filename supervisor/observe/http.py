@@ -1,17 +1,20 @@
-"""Probes and metrics over HTTP, in the supervisor's own loop.
+"""Probes and metrics over HTTP, in the loop of the program that they are about.
 
 Paths and bodies are part of the wire contract. Nothing here changes anything.
 """
 
+import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from aiohttp import web
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LEAVE_S = 1.0
 
 
 class Health(Protocol):
-    """What the probes ask the loop."""
+    """What the probes ask the program."""
 
     def stalled_because(self) -> str:
         """Who makes no progress any more; "" when all do."""
@@ -34,6 +37,15 @@ class HttpServer:
 
     async def start(self, health: Health, host: str, port: int) -> None:
         """Listen. Port 0 takes a free one. Raises OSError when it is taken."""
+        await self._set_up(health, lambda on: web.TCPSite(on, host, port, shutdown_timeout=LEAVE_S))
+
+    async def start_on(self, health: Health, listening: socket.socket) -> None:
+        """Serve on a socket that listens, and close it at the end."""
+        await self._set_up(health, lambda on: web.SockSite(on, listening, shutdown_timeout=LEAVE_S))
+
+    async def _set_up(
+        self, health: Health, site_of: Callable[[web.AppRunner], web.BaseSite]
+    ) -> None:
         self._health = health
         app = web.Application(client_max_size=1024)
         app.router.add_get("/health/live", self._live)
@@ -41,8 +53,7 @@ class HttpServer:
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, shutdown_timeout=1.0)
-        await site.start()
+        await site_of(self._runner).start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

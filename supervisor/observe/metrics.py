@@ -1,18 +1,15 @@
-"""All metrics, in one registry of the supervisor's.
+"""All metrics of the supervisor, in one registry.
 
 Workers have none: PROMETHEUS_MULTIPROC_DIR leaves a file per process that ever lived (trap
 E1). Label values come from our own lists, never from a payload (E2).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-from supervisor import __version__
+from supervisor.observe.registry import Registry
 from supervisor.room import REASONS
 from worker.policies import CAUSES
 
-SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 SIZES = tuple(n << 20 for n in (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192))
 OTHER = "other"
 # What take.lua and the sweep tell of runs on their way, and why entries are buried: counted
@@ -25,11 +22,11 @@ BURIED = (
 )
 
 
-class Metrics:
+class Metrics(Registry):
     """One method for each thing that can happen. `plugins` are the names allowed as labels."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        super().__init__()
         self._plugins: set[str] = set()
         self._ended = self._counter("runs", "Runs that ended", "plugin", "status", "cause")
         self._seconds = self._histogram("run_seconds", "From start to end of a run", "plugin")
@@ -70,7 +67,6 @@ class Metrics:
             self._passed.labels(kind)
         for reason in BURIED:
             self._letters.labels(reason)
-        self._gauge("build_info", "The version", "version").labels(__version__).set(1)
 
     def know(self, plugins: Mapping[str, object]) -> None:
         """Allow these plugins' names as labels."""
@@ -197,20 +193,5 @@ class Metrics:
         for plugin in plugins:
             self._unimported.labels(self._known(plugin)).set(1)
 
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
-
     def _known(self, plugin: str) -> str:
         return plugin if plugin in self._plugins else OTHER
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"crewpool_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"crewpool_{name}", text, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, text: str, *labels: str, buckets: Sequence[float] = SECONDS
-    ) -> Histogram:
-        return Histogram(f"crewpool_{name}", text, labels, registry=self.registry, buckets=buckets)
