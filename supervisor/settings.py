@@ -126,11 +126,17 @@ class Settings(WorkerSettings, BaseSettings):
     records_url: SecretStr = Field(
         SecretStr(""), description="sqlite:///file or postgresql://…; without: no run records"
     )
+    records_http_port: int = Field(
+        8001, ge=0, le=65535, description="probes and metrics of crewpool results consume"
+    )
     outbox_key_file: Path | None = Field(
         None, description="seals credentials that wait in the outbox; default: beside the file"
     )
     gateway_host: str = Field("127.0.0.1", description="where crewpool gateway listens")
     gateway_port: int = Field(8080, ge=0, le=65535, description="0 takes a free port")
+    gateway_http_port: int = Field(
+        8002, ge=0, le=65535, description="probes and metrics of crewpool gateway"
+    )
     gateway_token_file: Path | None = Field(
         None, description="who may use the gateway: one token a line; default: this machine only"
     )

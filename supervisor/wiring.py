@@ -3,7 +3,7 @@
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -80,10 +80,9 @@ class Parts:
         return self.snapshots.take(standing, self.pool.handles, self.clock())
 
 
-async def wire(
-    settings: Settings, environ: Mapping[str, str], companions: Iterable[int] = ()
-) -> Parts:
-    """Return the parts, connected but not started. `companions` are children to be left alone.
+async def wire(settings: Settings, environ: Mapping[str, str], companions: set[int]) -> Parts:
+    """Return the parts, connected but not started. `companions` are children to be left alone;
+    whoever starts one later adds it.
 
     Signals are noted from the first moment on; whoever runs the loop hears of them.
     """
@@ -153,13 +152,13 @@ def _keeper(settings: Settings, queue: Queue, broker: Broker, sweeper: Sweeper, 
 
 
 def _readers(
-    wakeups: Wakeups, journal: Journal, ledger: Ledger, companions: Iterable[int]
+    wakeups: Wakeups, journal: Journal, ledger: Ledger, companions: set[int]
 ) -> Readers:
     def said(handle: Handle, line: str) -> None:
         journal.crew_said(handle, ledger.in_hand.get(handle.slot), line)
 
     readers = Readers(wakeups.ring, said, time.monotonic)
-    readers.companions |= set(companions)
+    readers.companions = companions
     return readers
 
 

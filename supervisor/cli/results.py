@@ -3,9 +3,12 @@
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Annotated
 
 import typer
 
@@ -14,19 +17,23 @@ from supervisor.addresses import without_password
 from supervisor.cli.preflight import redis_url_trouble
 from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
+from supervisor.listening import listen
 from supervisor.log import Log, to_stderr
-from supervisor.runs.consumer import Counts
+from supervisor.observe.http import HttpServer
+from supervisor.runs.consumer import Counts, ResultStore
 from supervisor.runs.consumer import consume as take_in
 from supervisor.runs.dispatch import Dispatcher
 from supervisor.runs.errors import RecordsAway
 from supervisor.runs.records import open_schedules
+from supervisor.runs.vitals import CountedStore, Vitals
 from supervisor.settings import Settings
 
 CONSUME = """Take results into the run records, publish what waits in the outbox, and fire
 schedules that are due, until TERM or INT.
 
 Any number may run, on any host: they share the load, and take over from each other. Waits for
-Redis and for the database when they are not there. Logs to stderr.
+Redis and for the database when they are not there. Logs to stderr. Probes and metrics are served
+on 127.0.0.1:8001 (CREWPOOL_HTTP_HOST, CREWPOOL_RECORDS_HTTP_PORT).
 
 \b
 Examples:
@@ -57,30 +64,60 @@ def _results() -> None:
 
 
 @app.command("consume", help=CONSUME, short_help="Take them in until told to stop.")
-def consume() -> None:
+def consume(
+    *,
+    listening: Annotated[
+        int | None,
+        typer.Option(metavar="FD", hidden=True, help="Probes on this open file, which listens."),
+    ] = None,
+) -> None:
     """Be the application's side."""
     settings = load()
     if trouble := redis_url_trouble(settings):
         raise SettingsWrong([str(trouble)])
-    with Dispatcher.of(settings) as dispatcher:
+    with Dispatcher.of(settings) as dispatcher, _probes(settings, listening) as probes:
         # One that is away may come back by itself, other tables do not.
         with suppress(RecordsAway):
             dispatcher.store.counts()
         to_stderr(settings.log_level)
         log = Log("crewpool.results")
+        host, port = probes.getsockname()[:2]
         log.info(
             "taking_results",
             version=__version__,
             pid=os.getpid(),
             redis=without_password(settings.redis_address),
             records=dispatcher.store.where,
+            http=f"{host}:{port}",
         )
         with _scheduling(settings, dispatcher):
-            counts = asyncio.run(_until_told(settings, dispatcher))
+            counts = asyncio.run(_serve(settings, dispatcher, probes))
         log.info("results_stopped", handled=counts.handled, unknown=counts.unknown)
 
 
-async def _until_told(settings: Settings, dispatcher: Dispatcher) -> Counts:
+def _probes(settings: Settings, listening: int | None) -> socket.socket:
+    if listening is not None:
+        return socket.socket(fileno=listening)
+    return listen(settings, "http_host", "records_http_port")
+
+
+async def _serve(settings: Settings, dispatcher: Dispatcher, probes: socket.socket) -> Counts:
+    """Take results in until told to stop, and tell whoever asks how that goes."""
+    # Of the extra `records`, which is there: the dispatcher is open.
+    from supervisor.runs.backlog import backlog_of  # noqa: PLC0415
+
+    vitals = Vitals(partial(backlog_of, dispatcher.store), {})
+    server = HttpServer()
+    await server.start_on(vitals, probes)
+    looking = asyncio.create_task(vitals.look_for_ever())
+    try:
+        return await _until_told(settings, CountedStore(dispatcher.store, vitals.metrics))
+    finally:
+        looking.cancel()
+        await server.stop()
+
+
+async def _until_told(settings: Settings, store: ResultStore) -> Counts:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def leave(number: int) -> None:
@@ -90,13 +127,13 @@ async def _until_told(settings: Settings, dispatcher: Dispatcher) -> Counts:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, number)
-    return await take_in(None, dispatcher.store, stop, settings)
+    return await take_in(None, store, stop, settings)
 
 
 @contextmanager
 def _scheduling(settings: Settings, dispatcher: Dispatcher) -> Iterator[None]:
     """Fire schedules in a thread meanwhile."""
-    # Of the extra `records`, which is there: the dispatcher is open.
+    # As above.
     from supervisor.runs.scheduler import Scheduler  # noqa: PLC0415
 
     scheduler = Scheduler(open_schedules(settings, dispatcher.store), dispatcher)

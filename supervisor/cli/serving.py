@@ -8,12 +8,13 @@ import asyncio
 import errno
 import gc
 import os
-from collections.abc import Iterable
+from contextlib import suppress
 
 from supervisor import __version__
 from supervisor.addresses import without_password
 from supervisor.cli import preflight
 from supervisor.configuration import unknown_variables
+from supervisor.embedded.companions import Companions
 from supervisor.errors import RedisTooOld, SettingsWrong
 from supervisor.log import Log, to_stderr
 from supervisor.loop import Supervisor
@@ -22,13 +23,16 @@ from supervisor.streams.server import NamesNeedOneSlot
 from supervisor.wiring import wire
 
 
-def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
-    """Return the supervisor's exit code. Raises SettingsWrong."""
+def serve(settings: Settings, companions: Companions | None = None) -> int:
+    """Return the supervisor's exit code. Raises SettingsWrong.
+
+    Companions that die meanwhile are started again.
+    """
     preflight.check(settings)
     to_stderr(settings.log_level)
     _introduce(settings)
     try:
-        code = asyncio.run(_run(settings, companions))
+        code = asyncio.run(_run(settings, companions or Companions()))
     except (RedisTooOld, NamesNeedOneSlot) as error:
         raise SettingsWrong([f"REDIS_URL: {error}"]) from None
     except OSError as error:
@@ -42,9 +46,16 @@ def serve(settings: Settings, companions: Iterable[int] = ()) -> int:
     return code
 
 
-async def _run(settings: Settings, companions: Iterable[int]) -> int:
+async def _run(settings: Settings, companions: Companions) -> int:
     # The parts are made inside the loop that they belong to.
-    return await Supervisor(await wire(settings, os.environ, companions)).run()
+    supervisor = Supervisor(await wire(settings, os.environ, companions.pids))
+    keeping = asyncio.create_task(companions.keep_for_ever())
+    try:
+        return await supervisor.run()
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
 
 
 def _introduce(settings: Settings) -> None:

@@ -7,7 +7,8 @@ key is found, and stops what it started, however it ends.
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -17,13 +18,12 @@ import typer
 from supervisor import __version__
 from supervisor.addresses import without_password
 from supervisor.cli import preflight, render
-from supervisor.cli.beside import records_to_name, start_gateway, start_records
-from supervisor.cli.companions import DEFAULT_PORT, free_or_default_port
+from supervisor.cli.beside import records_to_name, start_model, start_programs, start_server
+from supervisor.cli.companions import DEFAULT_PORT
 from supervisor.cli.failures import UsageWrong, run_exit_codes
 from supervisor.cli.serving import serve
 from supervisor.configuration import load, origins, variable_of
-from supervisor.embedded.offline_model import OfflineModel, provider_key_in
-from supervisor.embedded.server import EmbeddedServer
+from supervisor.embedded.companions import Companions
 from supervisor.settings import Settings
 from worker.plugins import discover
 
@@ -43,37 +43,43 @@ Examples:
   CREWPOOL_WORKERS=4 crewpool up --redis-port 0
 \b
 Settings and signals are those of crewpool run; Ctrl-C stops now.
-{run_exit_codes("1   the server or the offline model did not start")}"""
+{run_exit_codes("1   the server, or another companion, did not start")}"""
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep the server's data here; default: nothing is kept."),
+]
+RedisPort = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help=f"Port of the server; default: {DEFAULT_PORT} if it is free; 0: any.",
+    ),
+]
+Records = Annotated[
+    bool,
+    typer.Option(
+        "--records",
+        help="Keep run records: CREWPOOL_RECORDS_URL, by default a SQLite file in DIR or here.",
+    ),
+]
+Gateway = Annotated[
+    bool, typer.Option("--gateway", help="Take runs in over HTTP: CREWPOOL_GATEWAY_PORT.")
+]
 
 
 @app.command(help=HELP)
 def up(
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep the server's data here; default: nothing is kept."),
-    ] = None,
-    redis_port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT",
-            min=0,
-            max=65535,
-            help=f"Port of the server; default: {DEFAULT_PORT} if it is free; 0: any.",
-        ),
-    ] = None,
-    records: Annotated[
-        bool,
-        typer.Option(
-            "--records",
-            help="Keep run records: CREWPOOL_RECORDS_URL, by default a SQLite file in DIR or here.",
-        ),
-    ] = False,
-    gateway: Annotated[
-        bool, typer.Option("--gateway", help="Take runs in over HTTP: CREWPOOL_GATEWAY_PORT.")
-    ] = False,
+    data: Data = None,
+    redis_port: RedisPort = None,
+    records: Records = False,
+    gateway: Gateway = False,
 ) -> None:
     """Be the supervisor, among companions."""
     settings = load()
@@ -83,48 +89,22 @@ def up(
         told = f"--data and --redis-port are for a server of our own, but {_named(origin)}"
         raise UsageWrong(told, "the same without them, or without REDIS_URL")
     preflight.check(settings)
-    with ExitStack() as started:
-        leave = _Leave()
-        signal.signal(signal.SIGTERM, leave)
+    leave = _Leave()
+    signal.signal(signal.SIGTERM, leave)
+    with Companions() as companions, _undisturbed_end():
         render.talk(f"crewpool {__version__}", "bold")
-        companions = [
-            *(_start_server(started, data, redis_port) if origin == "default" else []),
-            *_start_model(started),
-            *(start_records(started, data) if records else []),
-            *(start_gateway(started) if gateway else []),
-        ]
+        if origin == "default":
+            start_server(companions, data, redis_port)
+        start_model(companions)
+        start_programs(companions, data, records=records, gateway=gateway)
         if origin_of["watch_plugins"] == "default":
             # Who tries a plugin here is writing it.
             os.environ[variable_of("watch_plugins")] = "true"
         settings = load()
         _introduce(settings, origin, records_to_name(origin_of["records_url"]))
-        # The first to run at the end: nothing may disturb the stopping of the others.
-        started.callback(_ignore_signals)
         leave.if_asked()
         code = serve(settings, companions)
     raise typer.Exit(code)
-
-
-def _start_server(started: ExitStack, data: Path | None, port: int | None) -> list[int]:
-    server = started.enter_context(EmbeddedServer(data, port=free_or_default_port(port)))
-    os.environ["REDIS_URL"] = server.url
-    kept = f"its data is kept in {data.absolute()}" if data else "its data goes when it ends"
-    render.fact("Redis", f"{server.url}  our own; {kept}")
-    if port is None and server.port != DEFAULT_PORT:
-        render.fact("", f"port {DEFAULT_PORT} is taken by another program")
-    return [server.pid] if server.pid else []
-
-
-def _start_model(started: ExitStack) -> list[int]:
-    if (variable := provider_key_in(os.environ)) is not None:
-        render.fact("Model", f"the real one: {variable} is set")
-        return []
-    model = started.enter_context(OfflineModel())
-    os.environ.update(model.environment())
-    render.fact("Model", "offline: no provider's key was found")
-    render.fact("", "It is no language model: it answers by extracting from what it is given.")
-    render.fact("", "For a real one: OPENAI_API_KEY=… crewpool up")
-    return [model.pid] if model.pid else []
 
 
 def _introduce(settings: Settings, origin: str, records: str) -> None:
@@ -176,6 +156,11 @@ class _Leave:
             sys.exit(128 + self._asked)
 
 
-def _ignore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def _undisturbed_end() -> Iterator[None]:
+    """Let nothing disturb the stopping of companions, whatever ended us."""
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)

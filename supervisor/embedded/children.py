@@ -71,21 +71,46 @@ class Child:
         )
         self.pid = self._program.pid
         self._pidfd = os.pidfd_open(self.pid)
+        self._is_asked = False
 
     def is_alive(self) -> bool:
         """Say whether it still runs; an exited one that nobody reaped yet does not."""
         return not self._has_ended(within_s=0)
 
+    @property
+    def pidfd(self) -> int:
+        """What can be read when it has ended; -1 after `stop()`."""
+        return self._pidfd
+
+    def how_ended(self) -> str:
+        """Say how it ended; "" while it runs, and when somebody else has reaped it."""
+        with suppress(ChildProcessError):
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            if (told := os.waitid(os.P_PIDFD, self._pidfd, options)) is not None:
+                is_exit = told.si_code == os.CLD_EXITED
+                return f"exit {told.si_status}" if is_exit else _name_of(told.si_status)
+        return ""
+
+    def ask(self) -> None:
+        """Send TERM, once: to be asked twice means at once to some."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._send(signal.SIGTERM)
+
     def stop(self, within_s: float) -> None:
-        """Send TERM, wait that long, then KILL. Does nothing when it is gone already."""
+        """Ask, wait that long, then KILL. Does nothing when it is gone already."""
         if self._pidfd < 0:
             return
-        for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, KILL_WITHIN_S)):
-            with suppress(ProcessLookupError):  # somebody else has reaped it
-                signal.pidfd_send_signal(self._pidfd, number)
-            if self._has_ended(patience_s):
-                break
+        self.ask()
+        if not self._has_ended(within_s):
+            self._send(signal.SIGKILL)
+            self._has_ended(KILL_WITHIN_S)
         self._let_go()
+
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError):  # somebody else has reaped it
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def _has_ended(self, within_s: float) -> bool:
         if self._pidfd < 0:
@@ -101,6 +126,13 @@ class Child:
         self._pidfd = -1
         # subprocess shall not wait for a number that may belong to another child by now.
         self._program.returncode = 0
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _die_with(parent: int) -> None:

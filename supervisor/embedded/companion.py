@@ -10,7 +10,12 @@ from supervisor.embedded.children import Child
 
 
 class Companion(ABC):
-    """A program of ours beside the supervisor. `_child` is there between start and stop."""
+    """A program of ours beside the supervisor. `_child` is there between start and stop.
+
+    `name` is what the log calls it.
+    """
+
+    name: str
 
     def __init__(self) -> None:
         self._child: Child | None = None
@@ -21,6 +26,18 @@ class Companion(ABC):
         """Start it and wait until it answers."""
 
     @abstractmethod
+    def begin_again(self) -> None:
+        """Start a program that has died, where its clients look for it; wait for nothing.
+
+        Raises OSError and SubprocessError.
+        """
+
+    def ask(self) -> None:
+        """Ask it to end, and do not wait. `stop()` waits."""
+        if self._child is not None:
+            self._child.ask()
+
+    @abstractmethod
     def stop(self) -> None:
         """End it and leave nothing behind."""
 
@@ -28,6 +45,12 @@ class Companion(ABC):
     def port(self) -> int:
         """The port on 127.0.0.1; 0 before `start()`."""
         return self._port
+
+    @property
+    def child(self) -> Child:
+        """Its process. Only after `start()`."""
+        assert self._child is not None  # noqa: S101  # callers have started it
+        return self._child
 
     @property
     def pid(self) -> int | None:

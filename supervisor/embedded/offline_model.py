@@ -84,6 +84,8 @@ def provider_key_in(environ: Mapping[str, str]) -> str | None:
 class OfflineModel(Companion):
     """The offline model in a process of its own. `stop()` is safe to repeat."""
 
+    name = "offline model"
+
     def __init__(self) -> None:
         super().__init__()
         self._log: BinaryIO | None = None
@@ -104,6 +106,12 @@ class OfflineModel(Companion):
         except BaseException:
             self.stop()
             raise
+
+    def begin_again(self) -> None:
+        """Start its program on the same port."""
+        assert self._log is not None  # noqa: S101  # it was started
+        self.child.stop(STOP_WITHIN_S)
+        self._child = self._launched(self._log)
 
     def stop(self) -> None:
         """End it."""
@@ -138,7 +146,7 @@ class OfflineModel(Companion):
 
     def _launched(self, log: BinaryIO) -> Child:
         # We listen before it runs: no port can be lost to somebody else in between.
-        with socket.create_server((HOST, 0), backlog=BACKLOG) as listening:
+        with socket.create_server((HOST, self._port), backlog=BACKLOG) as listening:
             self._port = listening.getsockname()[1]
             number = listening.fileno()
             return Child(

@@ -69,6 +69,8 @@ class EmbeddedServer(Companion):
     port       where it listens; 0 takes a free one
     """
 
+    name = "redis"
+
     def __init__(
         self,
         data_dir: Path | None = None,
@@ -79,6 +81,7 @@ class EmbeddedServer(Companion):
         self._wanted_port = port
         self._data_dir = data_dir
         self._programs = programs
+        self._program = Path()
         self._folder: Path | None = None
         self._log: BinaryIO | None = None
 
@@ -99,6 +102,12 @@ class EmbeddedServer(Companion):
         except BaseException:
             self.stop()
             raise
+
+    def begin_again(self) -> None:
+        """Start the same program on the same port, with what the folder has."""
+        assert self._log is not None  # noqa: S101  # it was started
+        self.child.stop(STOP_WITHIN_S)
+        self._launch(self._program, self._log)
 
     def stop(self) -> None:
         """Let it write its data and end; remove the folder if it was a temporary one."""
@@ -142,16 +151,20 @@ class EmbeddedServer(Companion):
             self._port = self._wanted_port or free_port()
             # The lock is on the open file, which the child inherits as its output: it is
             # held until the last of us is gone, also after a kill -9 of the supervisor.
-            self._child = Child([program, *self._options()], output=log, folder=self._folder)
+            self._launch(program, log)
             what = self._wait_until_ready()
             if not what:
                 return
-            self._child.stop(STOP_WITHIN_S)
+            self.child.stop(STOP_WITHIN_S)
             self._child = None
             said = last_lines(log)
             was_taken = "in use" in said.lower()  # somebody was faster with the port
             if not was_taken or attempt == ATTEMPTS:
                 raise ServerFailed(program, what, said)
+
+    def _launch(self, program: Path, log: BinaryIO) -> None:
+        self._program = program
+        self._child = Child([program, *self._options()], output=log, folder=self._folder)
 
     def _options(self) -> list[str]:
         """Return the settings; all paths are relative to the folder it runs in."""

@@ -109,6 +109,8 @@ class Crewpool:
             "PLUGIN_DIR": DRILLS,
             "CREWPOOL_PRELOAD": "json",
             "CREWPOOL_HTTP_PORT": "0",
+            "CREWPOOL_RECORDS_HTTP_PORT": "0",
+            "CREWPOOL_GATEWAY_HTTP_PORT": "0",
             "REDIS_URL": NOWHERE,
             **more,
         }

@@ -13,6 +13,7 @@ from typer.main import get_command
 from supervisor.cli import app
 from supervisor.configuration import load, variable_of
 from supervisor.observe.metrics import BURIED, PASSED, Metrics
+from supervisor.observe.records import RecordsMetrics
 from supervisor.settings import Settings
 from supervisor.snapshot import Snapshots
 from supervisor.standing import Standing
@@ -246,9 +247,13 @@ def test_every_script_and_every_key_is_told():
 # ---- metrics and events
 
 
+# Of each program.
+REGISTRIES = (Metrics, RecordsMetrics)
+
+
 def samples():
     """The names under which our metrics are scraped."""
-    for metric in Metrics().registry.collect():
+    for metric in (m for of in REGISTRIES for m in of().registry.collect()):
         ends = {"counter": ("_total",), "histogram": ("", "_bucket", "_sum", "_count")}
         for end in ends.get(metric.type, ("",)):
             yield metric.name + end
