@@ -10,11 +10,9 @@ import asyncio
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -24,8 +22,12 @@ from redis.exceptions import RedisError
 from supervisor.errors import RedisAway
 from supervisor.log import Log
 from supervisor.runs.answers import UNKNOWN, Arrival
-from supervisor.runs.progress import ProgressStore, follow_progress
+from supervisor.runs.aside import run_aside
+from supervisor.runs.errors import RecordsAway
+from supervisor.runs.progress import Progress, ProgressStore
+from supervisor.runs.publisher import AddressInvalid
 from supervisor.settings import Settings
+from supervisor.streams.inspect import is_url
 from supervisor.streams.keys import Keys
 from supervisor.streams.results import GONE, ResultEntry, ResultStream, ids_of
 
@@ -34,8 +36,6 @@ CLAIM_EVERY_S = 15.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 NO_RECORD = "unknown_run"
-# The task of run_aside that code runs in, a handler's thread too; None elsewhere.
-_INSIDE: ContextVar[object] = ContextVar("_INSIDE", default=None)
 
 # Takes several results; returns those (by place) that it knows nothing of. Whatever it raises
 # means: none of them was taken in, ask again.
@@ -47,6 +47,16 @@ class ResultStore(ProgressStore, Protocol):
 
     def apply_results(self, arrivals: Sequence[Arrival]) -> list[str]:
         """Take in results; return for each whether it was applied, duplicate or unknown."""
+
+
+class Observer(Protocol):
+    """Who watches a consumer."""
+
+    def came_round(self, *, is_away: bool) -> None:
+        """Hear that it goes on, and whether Redis is away."""
+
+    def set_aside(self, reason: str) -> None:
+        """Hear of an entry that was put among the dead ones."""
 
 
 @dataclass
@@ -77,22 +87,27 @@ class Pauses:
 
 
 class ResultConsumer:
-    """One consumer. `handler` is called in a thread, with up to ten results at a time."""
+    """One consumer. `handler` is called in a thread, with up to ten results at a time.
+
+    Raises AddressInvalid. Nothing is connected yet.
+    """
 
     def __init__(
         self,
         url: str | None,
         handler: Handler,
         settings: Settings | None = None,
-        log: Log | None = None,
+        observer: Observer | None = None,
     ) -> None:
         settings = settings or Settings()
+        address = url or settings.redis_address
+        if not is_url(address, settings.results_stream):
+            raise AddressInvalid(address, "it, or a part of it, cannot be read")
         self.counts = Counts()
-        self.stream = ResultStream(
-            url or settings.redis_address, Keys.of(settings), consumer_name()
-        )
+        self.stream = ResultStream(address, Keys.of(settings), consumer_name())
         self._handler = handler
-        self._log = log or Log("crewpool.results")
+        self._observer = observer
+        self._log = Log("crewpool.results")
         self._pauses = Pauses()
         self._owed_at: float | None = 0.0
         self._claim_at = 0.0
@@ -108,6 +123,8 @@ class ResultConsumer:
                 except Exception as error:  # noqa: BLE001  # what others wrote must not end it
                     self._note_trouble(error)
                     await _sleep(stop, FIRST_PAUSE_S)
+                if self._observer:
+                    self._observer.came_round(is_away=self._is_away)
         finally:
             with suppress(Exception):
                 await self._take_owed()  # what a read brought that was given up
@@ -188,6 +205,8 @@ class ResultConsumer:
     async def _keep(self, entry: ResultEntry, problem: str) -> None:
         run = entry.result.run_id if entry.result else None
         self._log.warning("result_set_aside", run=run, entry=entry.id, reason=problem)
+        if self._observer:
+            self._observer.set_aside(problem)
         await self.stream.bury(ResultEntry(entry.id, None, problem, entry.payload))
 
     def _note_trouble(self, error: Exception) -> None:
@@ -204,49 +223,41 @@ def start_result_consumer(
     """Take results into the records, in a thread of its own; return how to stop it.
 
     The status `processing` is set from the progress of runs. Stopping waits for what is in
-    hand, and closes the connections.
+    hand, and closes the connections. A Redis or a database that is away is waited for; what
+    somebody has to mend is raised here: AddressInvalid, RecordsMisconfigured, RecordsOutdated.
     """
-    return run_aside(lambda stop: consume(url, store, stop, settings), "crewpool-results")
+    consumer = ResultConsumer(url, _into(store), settings)
+    with suppress(RecordsAway):
+        store.get("")  # nobody: whether the tables are ours
+    return run_aside(lambda stop: _consume(consumer, store, stop), "crewpool-results")
 
 
 async def consume(
-    url: str | None, store: ResultStore, stop: asyncio.Event, settings: Settings | None = None
+    url: str | None,
+    store: ResultStore,
+    stop: asyncio.Event,
+    settings: Settings | None = None,
+    observer: Observer | None = None,
 ) -> Counts:
-    """Take results into the records until told to stop; return what was done."""
+    """Take results into the records until told to stop; return what was done.
 
+    Raises AddressInvalid.
+    """
+    return await _consume(ResultConsumer(url, _into(store), settings, observer), store, stop)
+
+
+async def _consume(consumer: ResultConsumer, store: ResultStore, stop: asyncio.Event) -> Counts:
+    progress = Progress(consumer.stream, store)
+    await asyncio.gather(consumer.run(stop), progress.follow(stop))
+    return consumer.counts
+
+
+def _into(store: ResultStore) -> Handler:
     def handle(arrivals: Sequence[Arrival]) -> list[int]:
         told = store.apply_results(arrivals)
         return [number for number, what in enumerate(told) if what == UNKNOWN]
 
-    consumer = ResultConsumer(url, handle, settings)
-    await asyncio.gather(consumer.run(stop), follow_progress(consumer.stream.states, store, stop))
-    return consumer.counts
-
-
-def run_aside(
-    task: Callable[[asyncio.Event], Coroutine[Any, Any, object]], name: str
-) -> Callable[[], None]:
-    """Run a task in a thread with a loop of its own; return how to stop it, and wait for that.
-
-    Whoever stops it from inside, a handler, cannot wait for itself, and does not.
-    """
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-
-    def run() -> None:
-        _INSIDE.set(loop)
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(task(stop))
-
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-
-    def end() -> None:
-        with suppress(RuntimeError):  # it has ended
-            loop.call_soon_threadsafe(stop.set)
-        if _INSIDE.get() is not loop:
-            thread.join()
-
-    return end
+    return handle
 
 
 def consumer_name() -> str:
@@ -273,9 +284,8 @@ async def _unless(
     task, stopped = asyncio.ensure_future(reading), asyncio.ensure_future(stop.wait())
     await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if not task.done():
+    while not task.done():
+        # redis-py swallows one that comes while it sends, and reads on (asyncio.wait_for).
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        return None
-    return task.result()
+        await asyncio.wait({task}, timeout=0.1)
+    return None if task.cancelled() else task.result()

@@ -1,62 +1,99 @@
 """Sets records to `processing` when a supervisor says that their runs have begun.
 
-The records in Redis say it; for eyes, so that a run may come from pending straight to its end.
+Redis has a list of all runs in hand: what is new in it is looked at, and nothing else, however
+many wait. For eyes, so that a run may come from pending straight to its end.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from supervisor.runs.answers import Page, RunFilter
+from supervisor.log import Log
+from supervisor.runs.errors import RecordsAway, RecordsOutdated
 
 LOOK_EVERY_S = 1.0
-PAGE = 200
-# Of more the newest are looked at, which are the last to begin.
-MOST_PAGES = 10
 MOST_ATTEMPTS = 1_000_000
 
-States = Callable[[Sequence[str]], Awaitable[dict[str, dict[str, str]]]]
+
+class RunsInHand(Protocol):
+    """What is needed of Redis; ResultStream has it."""
+
+    async def held(self) -> list[str]:
+        """Return the ids of all runs in hand."""
+
+    async def states(self, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return what the records in Redis say of runs."""
 
 
 class ProgressStore(Protocol):
     """What is needed of the records."""
 
-    def list(
-        self, which: RunFilter | None = None, limit: int = 50, cursor: str | None = None
-    ) -> Page:
-        """Return a page of runs."""
+    def get(self, run_id: str) -> Any:
+        """Return the record of a run, None when there is none."""
 
     def mark_processing(self, run_id: str, started_at: datetime, attempt: int = 1) -> bool:
         """Note that a run was started."""
 
 
-async def follow_progress(states: States, store: ProgressStore, stop: asyncio.Event) -> None:
-    """Look every second at the runs that have not begun, until told to stop."""
-    while not stop.is_set():
-        # Whatever is away is told by the consumer. And what anybody wrote into a record that no
-        # database takes shall not keep the results of all others from being taken in.
-        with suppress(Exception):
-            await look(states, store)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY_S):
-                await stop.wait()
+class Progress:
+    """Follows the runs of one Redis into one store."""
 
+    def __init__(self, redis: RunsInHand, store: ProgressStore, log: Log | None = None) -> None:
+        self._redis = redis
+        self._store = store
+        self._log = log or Log("crewpool.results")
+        self._seen: set[str] = set()
+        self._is_troubled = False
 
-async def look(states: States, store: ProgressStore) -> int:
-    """Set what has begun since the last look; return how many."""
-    begun, cursor = 0, None
-    for _ in range(MOST_PAGES):
-        which = RunFilter(statuses=("pending",))
-        page = await asyncio.to_thread(store.list, which, PAGE, cursor)
-        waiting = [run.plugin_run_id for run in page.runs]
-        for run_id, facts in (await states(waiting) if waiting else {}).items():
-            if (start := _start_of(facts)) is not None:
-                begun += await asyncio.to_thread(store.mark_processing, run_id, *start)
-        if (cursor := page.cursor) is None:
-            break
-    return begun
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Look every second, until told to stop. Whatever goes wrong is told, and tried again."""
+        while not stop.is_set():
+            try:
+                await self.look()
+                self._tell("")
+            except Exception as error:  # noqa: BLE001  # results are taken in all the same
+                self._tell(f"{type(error).__name__}: {error}"[:300])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await stop.wait()
+
+    async def look(self) -> int:
+        """Set what has begun since the last look; return how many.
+
+        What the records refuse is an error, and passed over by the next look.
+        """
+        held, begun = set(await self._redis.held()), 0
+        self._seen &= held
+        fresh = sorted(held - self._seen)
+        for run_id, facts in (await self._redis.states(fresh) if fresh else {}).items():
+            if (start := _start_of(facts)) is None:
+                continue
+            self._seen.add(run_id)
+            try:
+                begun += await asyncio.to_thread(self._note, run_id, *start)
+            except (RecordsAway, RecordsOutdated):
+                self._seen.discard(run_id)
+                raise
+        return begun
+
+    def _note(self, run_id: str, started_at: datetime, attempt: int) -> bool:
+        run = self._store.get(run_id)
+        if run is None or run.is_final:
+            return False
+        # Whoever else follows this Redis was quicker.
+        is_known = run.status != "pending" and run.attempts >= attempt
+        return not is_known and self._store.mark_processing(run_id, started_at, attempt)
+
+    def _tell(self, trouble: str) -> None:
+        """Tell the beginning and the end of a trouble, and nothing in between."""
+        if bool(trouble) != self._is_troubled:
+            self._is_troubled = bool(trouble)
+            if trouble:
+                self._log.warning("progress_not_followed", error=trouble)
+            else:
+                self._log.info("progress_followed")
 
 
 def _start_of(facts: dict[str, Any]) -> tuple[datetime, int] | None:

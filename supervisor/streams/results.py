@@ -130,6 +130,13 @@ class ResultStream:
             pipeline.xack(self._keys.results, self._keys.results_group, entry.id)
             await pipeline.execute()
 
+    async def held(self) -> list[str]:
+        """Return the ids of all runs in hand, whichever supervisor has them."""
+        async with answering(self._client):
+            fields = decoded(await self._client.hkeys(self._keys.holding))
+        # Entries without a run are held, too, under names of another kind.
+        return [field for field in fields if is_run_id(field)]
+
     async def states(self, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return what the records in Redis say of runs: state, started_at and attempt."""
         names = ["state", "started_at", "attempt"]

@@ -4,10 +4,12 @@ import asyncio
 import threading
 from datetime import UTC, datetime
 
-from supervisor.runs.answers import Page
-from supervisor.runs.consumer import ResultConsumer, consume, run_aside
+import pytest
+
+from supervisor.runs.aside import run_aside
+from supervisor.runs.consumer import ResultConsumer, consume
 from supervisor.runs.models import PluginRun
-from supervisor.runs.progress import look
+from supervisor.runs.progress import Progress
 from tests.streams.test_result_consumer import DEAD, Handler, add, consuming_with
 from tests.support.redis_world import RESULTS
 from tests.support.waiting import eventually, wait_until
@@ -50,79 +52,90 @@ async def test_a_result_of_a_far_future_is_taken_in_as_one_of_now(url, world):
 
 
 class Waiting:
-    """Records of which one run waits, and which refuse what they are told."""
+    """Records of which each run waits, and which refuse what they are told of some."""
 
-    def __init__(self, error=None):
-        self.error = error
-        self.told = threading.Event()
-        self.attempts = []
+    def __init__(self, refused=None):
+        self.refused = refused or {}
+        self.told = []
 
-    def list(self, which=None, limit=50, cursor=None):
-        return Page([PluginRun(plugin_run_id="r-odd")])
+    def get(self, run_id):
+        return PluginRun(plugin_run_id=run_id, status="pending", attempts=0)
 
     def mark_processing(self, run_id, started_at, attempt=1):
-        self.attempts.append(attempt)
-        self.told.set()
-        if self.error:
-            raise self.error
+        self.told.append((run_id, attempt))
+        if run_id in self.refused:
+            raise self.refused[run_id]
         return True
 
     def apply_results(self, arrivals):
         return ["applied"] * len(arrivals)
 
 
+def begins(world, run_id, **facts):
+    """Let a supervisor have a run in hand, as its scripts write it."""
+    world.client.hset("crewpool:holding", run_id, "{}")
+    facts = {"state": "running", "started_at": "1700000000", "attempt": "1", **facts}
+    world.client.hset(f"crewpool:run:{run_id}", mapping=facts)
+
+
 async def test_a_record_with_an_impossible_attempt_is_no_news(url, world):
     consumer, store = ResultConsumer(url, Handler()), Waiting()
+    progress = Progress(consumer.stream, store)
     for attempt in ("9" * 30, "9" * 5000, "1000001", "one"):
-        facts = {"state": "running", "started_at": "1700000000", "attempt": attempt}
-        world.client.hset("crewpool:run:r-odd", mapping=facts)
-        assert await look(consumer.stream.states, store) == 0
+        begins(world, "r-odd", attempt=attempt)
+        assert await progress.look() == 0
     await consumer.stream.close()
 
-    assert store.attempts == []
+    assert store.told == []
 
 
-async def test_a_run_behind_hundreds_that_wait_is_seen_to_begin(url, world):
-    """The oldest run first, and the records are listed from the newest back."""
-    facts = {"state": "running", "started_at": "1700000000", "attempt": "1"}
-    world.client.hset("crewpool:run:r-0", mapping=facts)
-    consumer, store = ResultConsumer(url, Handler()), Waiting()
-    pages = {
-        None: Page([PluginRun(plugin_run_id="r-2")], "2"),
-        "2": Page([PluginRun(plugin_run_id="r-1")], "1"),
-        "1": Page([PluginRun(plugin_run_id="r-0")]),
-    }
-    store.list = lambda _which, _limit, cursor=None: pages[cursor]
+async def test_names_of_runs_that_are_none_are_passed_over(url, world):
+    for name in (b"\xff\xfe", "\0plugin:requests 1-1", "", "x" * 100_000, "a\nb"):
+        begins(world, "r-1")
+        world.client.hset("crewpool:holding", name, "no json")
+    consumer = ResultConsumer(url, Handler())
 
-    assert await look(consumer.stream.states, store) == 1
+    assert await Progress(consumer.stream, Waiting()).look() == 1
     await consumer.stream.close()
 
 
-async def test_records_that_refuse_a_value_end_neither_following_nor_consuming(url, world):
-    facts = {"state": "running", "started_at": "1700000000", "attempt": "1"}
-    world.client.hset("crewpool:run:r-odd", mapping=facts)
-    store, stop = Waiting(OverflowError("too large to convert to SQLite INTEGER")), asyncio.Event()
+async def test_what_the_records_refuse_of_one_run_ends_neither_following_nor_consuming(url, world):
+    """It is told once, and the runs behind it are seen to begin."""
+    for run_id in ("r-1", "r-odd", "r-z"):
+        begins(world, run_id)
+    store = Waiting({"r-odd": OverflowError("too large to convert to SQLite INTEGER")})
+    stop = asyncio.Event()
 
     task = asyncio.ensure_future(consume(url, store, stop))
-    await eventually(lambda: len(store.attempts) >= 2)
+    await eventually(lambda: ("r-z", 1) in store.told)
     add(world, "r-1")
     await eventually(lambda: world.client.xinfo_groups(RESULTS)[0]["entries-read"] == 1)
     stop.set()
 
     assert (await asyncio.wait_for(task, 10)).handled == 1
+    assert store.told == [("r-1", 1), ("r-odd", 1), ("r-z", 1)]
 
 
-def test_a_handler_may_stop_its_own_consumer(url, world):
-    stops, returned = [], threading.Event()
+@pytest.mark.parametrize("fails_first", [False, True], ids=["at once", "after an error"])
+def test_a_handler_may_stop_its_own_consumer(url, world, fails_first):
+    """After an error it is called before the next read, which then ends before it waits."""
+    stops, can_stop, calls = [], threading.Event(), []
 
     def handle(_arrivals):
+        assert can_stop.wait(10)
+        calls.append(1)
+        if fails_first and len(calls) == 1:
+            raise RuntimeError("once")
         stops[0]()
-        returned.set()
         return []
 
     add(world, "r-1")
     stops.append(run_aside(ResultConsumer(url, handle).run, "crewpool-results"))
+    can_stop.set()
+    wait_until(lambda: len(calls) == 1 + fails_first)
+    ending = threading.Thread(target=stops[0])
+    ending.start()
+    ending.join(3)  # a read that goes on takes five seconds
 
-    assert returned.wait(10)
-    stops[0]()
-    wait_until(lambda: world.client.xpending(RESULTS, "go-workers")["pending"] == 0)
+    assert not ending.is_alive()
+    assert world.client.xpending(RESULTS, "go-workers")["pending"] == 0
