@@ -9,7 +9,7 @@ import typer
 from supervisor.cli.preflight import redis_url_trouble
 from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
-from supervisor.gateway.server import check, listen, serve
+from supervisor.gateway.server import check, listen, listen_for_probes, serve
 from supervisor.log import to_stderr
 
 HELP = """Serve runs over HTTP: ask for one, look at it, follow it, cancel it.
@@ -31,6 +31,8 @@ From another terminal:
   curl -X POST http://127.0.0.1:8080/v1/runs/RUN/cancel
   curl http://127.0.0.1:8080/openapi.json
 \b
+Metrics are served where the supervisor has them, on port 8002 (CREWPOOL_GATEWAY_HTTP_PORT).
+
 TERM and INT end it: what is being answered is answered, who follows a run is sent away.
 \b
 Exit codes:
@@ -55,5 +57,8 @@ def gateway(
         raise SettingsWrong([str(trouble)])
     check(settings)
     to_stderr(settings.log_level)
-    with listen(settings) if listening is None else socket.socket(fileno=listening) as ours:
-        asyncio.run(serve(settings, ours))
+    with (
+        listen(settings) if listening is None else socket.socket(fileno=listening) as ours,
+        listen_for_probes(settings) as probes,
+    ):
+        asyncio.run(serve(settings, ours, probes))

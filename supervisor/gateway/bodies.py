@@ -6,6 +6,7 @@ UTF-8. Strict content types also keep browsers out that some foreign page sends 
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +19,19 @@ from worker.problems import rule
 
 BODY_S = 10.0
 MOST_ERRORS = 5
+LONGEST_KEY = 256
+
+
+def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
+    """Return the value of Idempotency-Key, None without one. Raises Refusal."""
+    keys = [value for name, value in headers.items() if name.lower() == "idempotency-key"]
+    if not keys:
+        return None
+    (key, *more) = keys
+    if more or not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        told = f"Idempotency-Key must have 1 to {LONGEST_KEY} printable ASCII characters, once."
+        raise Refusal("bad-request", told)
+    return key
 
 
 async def read_run_request(request: web.Request) -> RunRequest:

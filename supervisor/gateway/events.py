@@ -6,21 +6,18 @@ by Last-Event-ID what it has seen.
 """
 
 import asyncio
-import socket
 from contextlib import suppress
 
 from aiohttp import web
 
-from supervisor.gateway.hub import END, RESULT, Channel, Hub
+from supervisor.gateway.answers import cut_off, end, hold_little, no_room, write
+from supervisor.gateway.channels import END, RESULT, Channel
+from supervisor.gateway.hub import Hub
 from supervisor.gateway.runs import Runs
 from supervisor.log import Log
+from supervisor.observe.gateway import GatewayMetrics
 
 HEARTBEAT_S = 15.0
-# For how long one part may wait for room. Parts bound what a connection holds.
-PATIENCE_S = 20.0
-PART_BYTES = 65_536
-# What the kernel holds for a client; by itself it would take some megabytes for a slow one.
-SEND_BUFFER_BYTES = 65_536
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
@@ -32,9 +29,10 @@ HEADERS = {
 class Telling:
     """Tells clients of runs."""
 
-    def __init__(self, hub: Hub, runs: Runs, log: Log) -> None:
+    def __init__(self, hub: Hub, runs: Runs, metrics: GatewayMetrics, log: Log) -> None:
         self._hub = hub
         self._runs = runs
+        self._metrics = metrics
         self._log = log
 
     @property
@@ -49,16 +47,16 @@ class Telling:
             # What makes an EventSource stop coming back.
             return web.Response(status=204)
         with self._hub.watching(run_id) as (channel, news):
-            channel.tell_run(await self._runs.get(run_id))
+            if not channel.tell_run(await self._runs.get(run_id)):
+                raise no_room()
             response = web.StreamResponse(headers=HEADERS)
-            _hold_little(request.transport)
+            hold_little(request)
             await response.prepare(request)
             try:
                 await self._tell_all(response, channel, news, seen)
+                await end(response)
             except TimeoutError:
-                self._log.info("gateway_reader_dropped", run=run_id, after_s=PATIENCE_S)
-                if request.transport is not None:
-                    request.transport.abort()
+                cut_off(request, self._metrics, self._log)
         return response
 
     async def _tell_all(
@@ -69,29 +67,17 @@ class Telling:
             news.clear()
             if channel.result is not None:
                 if seen != RESULT:
-                    await self._write(response, channel.result.data)
+                    await write(response, channel.result.data)
                 break
             if channel.progress is not None and channel.progress.id != seen:
                 seen = channel.progress.id
-                await self._write(response, channel.progress.data)
+                await write(response, channel.progress.data)
                 continue
-            if channel.is_closing:
+            if channel.is_closing or channel.is_lost:
                 break
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
                     await news.wait()
             if not news.is_set():
-                await self._write(response, b":\n\n")
-        await self._write(response, channel.last_frame())
-
-    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
-        whole = memoryview(data)
-        for start in range(0, len(data), PART_BYTES):
-            async with asyncio.timeout(PATIENCE_S):
-                await response.write(whole[start : start + PART_BYTES])
-
-
-def _hold_little(transport: asyncio.Transport | None) -> None:
-    connection = transport.get_extra_info("socket") if transport else None
-    if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+                await write(response, b":\n\n")
+        await write(response, channel.last_frame())

@@ -1,20 +1,16 @@
 """Watches runs for all clients together: one look a second at the records of all watched runs,
 and one reader of results beside the application's group. Without clients it asks nothing.
-
-What is told of a run is a state and no queue: whoever reads slowly gets the latest, and holds
-no memory but its place.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
-
-from pydantic import BaseModel
+from typing import Any
 
 from supervisor.errors import RedisAway
-from supervisor.gateway.models import End, Ending, Progress, Run, Step, status_of
+from supervisor.gateway.answers import Room
+from supervisor.gateway.channels import Channel
+from supervisor.gateway.problems import Refusal
 from supervisor.gateway.runs import Runs, ending_of
 from supervisor.log import Log
 from supervisor.streams.inspect import Refused, Results
@@ -28,88 +24,28 @@ PAGE = 200
 # Runs that Redis does not know wait in the outbox; the records say how they go on.
 RECORDS_EVERY = 15
 MOST_SETTLED = 20
-RESULT, END = "result", "end"
-
-
-class Frame:
-    """One event as it is sent; `id` is what a client that comes back says it has seen."""
-
-    __slots__ = ("data", "id")
-
-    def __init__(self, event: str, told: BaseModel, frame_id: str = "") -> None:
-        body = told.model_dump_json(exclude_none=event == "progress")
-        self.id = frame_id or hashlib.blake2s(body.encode(), digest_size=6).hexdigest()
-        self.data = f"event: {event}\nid: {self.id}\ndata: {body}\n\n".encode()
-
-
-class Channel:
-    """What is told of one run to all that watch it."""
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self.progress: Frame | None = None
-        self.result: Frame | None = None
-        self.is_closing = False
-        self.facts: Mapping[str, str] = {}
-        self.has_ended = False
-        self.clients: set[asyncio.Event] = set()
-
-    def tell(self, facts: Mapping[str, str]) -> None:
-        """Tell how far it is."""
-        self.facts = facts
-        status = status_of(facts.get("state", ""))
-        self._step(Step(plugin_run_id=self.run_id, status=status, progress=Progress.of(facts)))
-
-    def tell_run(self, run: Run) -> None:
-        """Tell what was found when a client came."""
-        if run.is_final:
-            told = {"status": run.status, "output": run.output, "error": run.error}
-            self.end(Ending.model_validate({"plugin_run_id": self.run_id, **told}))
-        elif self.progress is None:
-            progress = run.progress or Progress(state="waiting")
-            self._step(Step(plugin_run_id=self.run_id, status=run.status, progress=progress))
-
-    def end(self, ending: Ending) -> None:
-        """Tell its result, once."""
-        if self.result is None:
-            self.result = Frame(RESULT, ending, RESULT)
-            self._wake()
-
-    def close(self) -> None:
-        """Send the clients away: we are leaving, and the run goes on."""
-        self.is_closing = True
-        self._wake()
-
-    def last_frame(self) -> bytes:
-        """Return the event after which nothing comes."""
-        because: Literal["ended", "shutdown"] = "ended" if self.result else "shutdown"
-        frame = Frame(END, End(plugin_run_id=self.run_id, because=because), END)
-        # Of a run that goes on, the client shall remember what it saw of it.
-        return frame.data if self.result else frame.data.replace(b"id: end\n", b"")
-
-    def _step(self, step: Step) -> None:
-        frame = Frame("progress", step)
-        if self.progress is None or frame.id != self.progress.id:
-            self.progress = frame
-            self._wake()
-
-    def _wake(self) -> None:
-        for news in self.clients:
-            news.set()
+NOT_KNOWN = ("unknown-run", "result-gone")
 
 
 class Hub:
-    """All runs that are watched. Reads as long as there are any. `clients` is how many watch."""
+    """All runs that are watched. Reads as long as there are any. `clients` is how many watch.
 
-    def __init__(self, queue: Queue, results: Results, runs: Runs, link: Link, log: Log) -> None:
+    `room` is for the results that they have not taken yet.
+    """
+
+    def __init__(
+        self, queue: Queue, results: Results, runs: Runs, link: Link, room: Room, log: Log
+    ) -> None:
         self._queue = queue
         self._results = results
         self._runs = runs
         self._link = link
+        self._room = room
         self._log = log
         self._channels: dict[str, Channel] = {}
         self._wanted = asyncio.Event()
         self._is_closing = False
+        self._looks = 0
         self.clients = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -134,7 +70,7 @@ class Hub:
     @contextmanager
     def watching(self, run_id: str) -> Iterator[tuple[Channel, asyncio.Event]]:
         """Watch a run: what is told of it, and what is set when there is news."""
-        channel = self._channels.setdefault(run_id, Channel(run_id))
+        channel = self._channels.setdefault(run_id, Channel(run_id, self._room))
         channel.is_closing = channel.is_closing or self._is_closing
         news = asyncio.Event()
         channel.clients.add(news)
@@ -147,6 +83,7 @@ class Hub:
             self.clients -= 1
             if not channel.clients:
                 self._channels.pop(run_id, None)
+                channel.forget()
             if not self._channels:
                 self._wanted.clear()
 
@@ -162,12 +99,11 @@ class Hub:
     # ---- how far they are
 
     async def _look_for_ever(self) -> None:
-        looks = 0
         while True:
             await self._wanted.wait()
-            looks += 1
+            self._looks += 1
             with suppress(CrewpoolError), _noting(self._link):
-                await self._look(has_records=looks % RECORDS_EVERY == 0)
+                await self._look(has_records=self._looks % RECORDS_EVERY == 0)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look(self, *, has_records: bool) -> None:
@@ -187,6 +123,8 @@ class Hub:
                     channel.tell(facts)
                 elif not facts and has_records:
                     unsettled.append(channel)
+        # In turn: the first ones may stay unsettled for long.
+        unsettled.sort(key=lambda channel: channel.settled)
         await self._settle(unsettled[:MOST_SETTLED])
 
     async def _records(self, run_ids: Sequence[str]) -> list[dict[str, str]]:
@@ -203,8 +141,17 @@ class Hub:
 
     async def _settle(self, channels: Sequence[Channel]) -> None:
         for channel in channels:
-            with suppress(CrewpoolError):
-                channel.tell_run(await self._runs.get(channel.run_id))
+            channel.settled = self._looks
+            try:
+                has_room = channel.tell_run(await self._runs.get(channel.run_id))
+            except Refusal as refusal:
+                if refusal.kind in NOT_KNOWN:
+                    channel.miss()
+            except CrewpoolError:
+                continue
+            else:
+                if not has_room:
+                    return
 
     # ---- how they end
 

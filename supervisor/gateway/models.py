@@ -164,10 +164,12 @@ class Ending(BaseModel):
 
 
 class End(BaseModel):
-    """The event `end`, after which nothing comes. With `shutdown` the run may go on: ask again."""
+    """The event `end`, after which nothing comes. With `shutdown` the run may go on: ask again.
+    With `unknown` nothing is known of it any more.
+    """
 
     plugin_run_id: str
-    because: Literal["ended", "shutdown"]
+    because: Literal["ended", "unknown", "shutdown"]
 
 
 class Cancelled(BaseModel):

@@ -61,9 +61,8 @@ def _told(operation: Operation, *, has_tokens: bool) -> dict[str, Any]:
         told["requestBody"] = {"required": True, "content": content}
     kinds = list(operation.problems)
     if not operation.is_public:
-        kinds.append("misdirected")
+        kinds += ["unauthorized"] if has_tokens else ["misdirected", "foreign-page"]
         if has_tokens:
-            kinds.append("unauthorized")
             told["security"] = [{"token": []}]
     for status in sorted({problems.KINDS[kind][0] for kind in kinds}):
         named = [kind for kind in kinds if problems.KINDS[kind][0] == status]

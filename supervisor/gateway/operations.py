@@ -8,6 +8,9 @@ from pydantic import BaseModel
 from supervisor.gateway.models import Accepted, Alive, Cancelled, NotReady, Ready, Run, RunRequest
 
 EVENT_STREAM = "text/event-stream"
+EVENTS = "events"
+# What no operation is asked for with.
+OTHER = "other"
 _OF_BODIES = ("not-json", "bad-request", "too-slow", "too-large", "wrong-type", "invalid")
 
 
@@ -46,7 +49,10 @@ OPERATIONS = (
         "202: the run is accepted. 200: it was asked for before, or another one like it is on. "
         "Location is where it is told of.",
         RunRequest,
-        (*_OF_BODIES, "unknown-plugin", "key-reused", "run-id-taken", "queue-full", "away"),
+        (
+            *(*_OF_BODIES, "unknown-plugin", "key-reused", "run-id-taken", "has-ended"),
+            *("queue-full", "away", "busy"),
+        ),
         {
             "Idempotency-Key": "Makes the request safe to repeat: the same key is the same run. "
             "1 to 256 printable ASCII characters, best a UUID."
@@ -58,18 +64,18 @@ OPERATIONS = (
         "show",
         "Look at a run",
         {200: Run},
-        problems=("unknown-run", "away"),
+        problems=("unknown-run", "result-gone", "away", "busy"),
     ),
     Operation(
         "GET",
         "/v1/runs/{run_id}/events",
-        "events",
+        EVENTS,
         "Follow a run",
         {200: None, 204: None},
         "Server-sent events: `progress` (Step) whenever there is some, the latest only; "
         "`result` (Ending) once; `end` (End), after which nothing comes. 204 to who has seen "
         "the end.",
-        problems=("unknown-run", "busy", "away"),
+        problems=("unknown-run", "result-gone", "busy", "away"),
         headers={"Last-Event-ID": "The id of the last event that was seen; it is not sent again."},
     ),
     Operation(

@@ -19,19 +19,24 @@ from supervisor.streams.publish import QueueFull
 from worker.errors import CrewpoolError
 
 CONTENT_TYPE = "application/problem+json"
+# In all answers: who serves, and no versions.
+SERVER = "crewpool"
 AWAY_RETRY_S = 2
+BUSY_RETRY_S = 5
 FULL_RETRY_S = 5
 MEND = "The operator of this gateway must mend it; its log says what (next: crewpool doctor)."
 KINDS: Mapping[str, tuple[int, str]] = {
     "not-json": (400, "The body is not JSON"),
     "bad-request": (400, "The request cannot be read"),
     "unauthorized": (401, "A token is needed"),
+    "foreign-page": (403, "Pages from elsewhere may not ask"),
     "no-such-path": (404, "There is nothing here"),
     "unknown-run": (404, "The run is not known"),
     "wrong-method": (405, "The method is not allowed here"),
     "too-slow": (408, "The body did not come in time"),
     "run-id-taken": (409, "Another run has this id"),
     "has-ended": (409, "The run has ended"),
+    "result-gone": (410, "The run has ended, and how is not kept any more"),
     "too-large": (413, "The body is too large"),
     "wrong-type": (415, "The body must be application/json"),
     "misdirected": (421, "This gateway serves its own machine only"),
@@ -86,7 +91,11 @@ class Refusal(CrewpoolError):  # noqa: N818  # named for what happened
         )
         body = problem.model_dump_json(exclude_none=True).encode()
         headers = {**self.headers, "Content-Type": CONTENT_TYPE}
-        return web.Response(status=status, body=body, headers=headers)
+        response = web.Response(status=status, body=body, headers=headers)
+        if self.headers.get("Connection") == "close":
+            # The header alone tells the client, and not aiohttp.
+            response.force_close()
+        return response
 
 
 def refusal_of(error: CrewpoolError) -> Refusal:
@@ -104,7 +113,7 @@ def refusal_of(error: CrewpoolError) -> Refusal:
         case RedisAway() | Refused(is_passing=True):
             found = Refusal("away", "Redis does not answer now: ask again.", retry_s=AWAY_RETRY_S)
         case RecordsAway():
-            told = "The run records do not answer now: send it again, with the same id or key."
+            told = "The run records do not answer now: ask again, for a run by its id or key."
             found = Refusal("away", told, retry_s=AWAY_RETRY_S)
         case _:
             found = Refusal("misconfigured", MEND)

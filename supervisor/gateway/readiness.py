@@ -39,6 +39,7 @@ class Readiness:
         self._told: Ready | NotReady = NotReady(error="Redis was not asked yet")
         self._fresh_until = 0.0
         self._asking = asyncio.Lock()
+        self._looking: asyncio.Future[Ready | NotReady] | None = None
         self._quiet_until: dict[str, float] = {}
 
     async def look(self) -> Ready | NotReady:
@@ -48,6 +49,12 @@ class Readiness:
                 self._told = await self._ask()
                 self._fresh_until = self._clock() + FRESH_S
             return self._told
+
+    def because(self) -> str:
+        """Return why no run would be taken, "" when one would, and ask anew for the next time."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self.look())
+        return self._told.error if isinstance(self._told, NotReady) else ""
 
     async def _ask(self) -> Ready | NotReady:
         try:

@@ -55,7 +55,7 @@ class Runs:
             return _of_record(recorded)
         try:
             found = await self._in_redis(run_id)
-        except (RedisAway, inspect.Refused):
+        except (RedisAway, inspect.Refused, Refusal):
             if recorded is None:
                 raise
             found = None
@@ -84,7 +84,8 @@ class Runs:
     async def _recorded(self, run_id: str) -> "PluginRun | None":
         if self._store is None or not is_run_id(run_id):
             return None
-        return await asyncio.to_thread(self._store.get, run_id)
+        async with self._calls.one():
+            return await asyncio.to_thread(self._store.get, run_id)
 
     async def _in_redis(self, run_id: str) -> Run | None:
         if not is_run_id(run_id):
@@ -98,6 +99,8 @@ class Runs:
             return of_facts(run_id, facts)
         async with self._dear.one():
             result = await inspect.find_result(self._queue, run_id)
+        if not facts and result is None:
+            raise _gone(run_id)
         return of_facts(run_id, facts, result)
 
 
@@ -196,6 +199,11 @@ def _time(text: str | None) -> str | None:
 def _unknown(run_id: str) -> Refusal:
     told = "No run of this id is known here; what Redis knows of a run is kept for a day."
     return Refusal("unknown-run", told, run_id=clean(run_id[:128]))
+
+
+def _gone(run_id: str) -> Refusal:
+    told = "It has its result, and neither that nor its record is in Redis any more."
+    return Refusal("result-gone", told, run_id=run_id)
 
 
 def _ended(run_id: str) -> Refusal:

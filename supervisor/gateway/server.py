@@ -5,7 +5,6 @@ little (slowloris) takes no place from others for long.
 """
 
 import asyncio
-import errno
 import resource
 import signal
 import socket
@@ -15,16 +14,26 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from supervisor import listening as listens
 from supervisor.configuration import variable_of
 from supervisor.errors import SettingsWrong
-from supervisor.gateway.api import Api, is_loopback
+from supervisor.gateway.answers import Answers, Room
+from supervisor.gateway.api import Api
+from supervisor.gateway.connections import Connection, Full, forget_untaken
 from supervisor.gateway.events import Telling
 from supervisor.gateway.hub import Hub
 from supervisor.gateway.intake import Intake, Recorded, Straight
+from supervisor.gateway.operations import OPERATIONS, OTHER
+from supervisor.gateway.origins import is_loopback
+from supervisor.gateway.problems import KINDS
 from supervisor.gateway.readiness import Readiness
 from supervisor.gateway.runs import Runs
 from supervisor.gateway.tokens import Tokens, TokensUnfit
+from supervisor.gateway.turns import Turns
+from supervisor.gateway.vitals import Vitals
 from supervisor.log import Log
+from supervisor.observe.gateway import GatewayMetrics
+from supervisor.observe.http import HttpServer
 from supervisor.runs.dispatch import Dispatcher
 from supervisor.runs.publisher import AsyncPublisher
 from supervisor.settings import Settings
@@ -42,10 +51,6 @@ MOST_CONNECTIONS = 4096
 # Of them, three of four may follow runs: whoever wants to ask for one comes through.
 STREAMS_OF = (3, 4)
 FILES_OF_OURS = 100
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
-    b"Connection: close\r\n\r\n"
-)
 
 
 class Gateway:
@@ -56,22 +61,20 @@ class Gateway:
         self._log = log or Log("crewpool.gateway")
         self._tokens = _tokens_of(settings, self._log)
         self.api: Api
+        self.metrics = GatewayMetrics([*(part.name for part in OPERATIONS), OTHER], KINDS)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._hub: Hub | None = None
+        self._probes = HttpServer()
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self.most_connections = _most_connections()
 
-    async def start(self, listening: socket.socket) -> None:
-        """Serve on a socket that listens."""
+    async def start(self, listening: socket.socket, probes: socket.socket | None = None) -> None:
+        """Serve on a socket that listens, and metrics for operators on another."""
         self.api = self._wired()
         self._runner = web.AppRunner(
             self.api.application(),
             handle_signals=False,
-            access_log=None,
-            keepalive_timeout=HEAD_S,
-            lingering_time=1.0,
-            auto_decompress=False,
             shutdown_timeout=LEAVE_S,
             # Who follows a run and hangs up is forgotten at once. A run that is being published
             # is published or not, as when its caller had hung up a moment later.
@@ -80,12 +83,16 @@ class Gateway:
         await self._runner.setup()
         assert self._hub is not None  # noqa: S101  # wired
         self._hub.start()
+        forget_untaken(listening)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
-        host, port = listening.getsockname()[:2]
+        if probes is not None:
+            await self._probes.start_on(Vitals(self.api.readiness, self.metrics), probes)
+            self.api.readiness.because()
         self._log.info(
             "gateway_started",
-            http=f"{host}:{port}",
+            http=_address_of(listening),
+            probes=_address_of(probes) if probes else None,
             tokens=len(self._tokens) if self._tokens else None,
             records=bool(self._settings.records_url.get_secret_value()),
             connections=self.most_connections,
@@ -101,6 +108,7 @@ class Gateway:
             await self._runner.cleanup()
         if self._hub is not None:
             await self._hub.stop()
+        await self._probes.stop()
         for close in reversed(self._closers):
             await close()
         self._log.info("gateway_left")
@@ -119,18 +127,27 @@ class Gateway:
         intake: Intake
         if dispatcher is not None:
             dispatcher.start()
-            intake = Recorded(dispatcher)
+            intake = Recorded(dispatcher, Turns())
         else:
             publisher = AsyncPublisher(settings=settings)
             intake = Straight(publisher, queue, settings.max_payload_bytes)
         runs = Runs(queue, dispatcher.store if dispatcher else None)
         results = Results(settings.redis_address, settings.results_stream, BLOCK_S)
-        self._hub = Hub(queue, results, runs, link, log)
+        room = Room()
+        hub = self._hub = Hub(queue, results, runs, link, room, log)
         self._closers = [queue.close, intake.close]
+        self.metrics.show(
+            streams=lambda: hub.clients,
+            connections=lambda: self.connections,
+            held_bytes=lambda: room.held_bytes,
+        )
         return Api(
             intake=intake,
+            asking=Room(),
+            answers=Answers(room, self.metrics, log),
+            metrics=self.metrics,
             runs=runs,
-            telling=Telling(self._hub, runs, log),
+            telling=Telling(hub, runs, self.metrics, log),
             readiness=Readiness(queue, link, log, has_records=dispatcher is not None),
             tokens=self._tokens,
             plugins=_plugins_of(settings),
@@ -141,22 +158,23 @@ class Gateway:
 
     def _protocol(self) -> asyncio.Protocol:
         if self.connections >= self.most_connections:
-            return _Full()
+            self.metrics.refused("no_room")
+            return Full()
         assert self._runner is not None  # noqa: S101  # it was set up before we listened
         assert self._runner.server is not None  # noqa: S101
-        return self._runner.server()
+        return Connection(
+            self._runner.server,
+            self.metrics.refused,
+            self._log,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=HEAD_S,
+            lingering_time=1.0,
+            auto_decompress=False,
+        )
 
 
-class _Full(asyncio.Protocol):
-    """Sends a client away whom there is no room for."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # TCP has both ways
-        transport.write(_FULL)
-        transport.close()
-
-
-async def serve(settings: Settings, listening: socket.socket) -> None:
+async def serve(settings: Settings, listening: socket.socket, probes: socket.socket) -> None:
     """Serve until TERM or INT. Raises SettingsWrong and what the records say of their settings."""
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -164,7 +182,7 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
         loop.add_signal_handler(number, leave.set)
     gateway = Gateway(settings)
     try:
-        await gateway.start(listening)
+        await gateway.start(listening, probes)
         await leave.wait()
     finally:
         await gateway.stop()
@@ -172,23 +190,22 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
 
 def listen(settings: Settings) -> socket.socket:
     """Return a socket that listens where the settings say. Raises SettingsWrong."""
-    host, port = settings.gateway_host, settings.gateway_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        named, cure = variable_of("gateway_host"), "127.0.0.1 and 0.0.0.0 always are"
-        if number == errno.EADDRINUSE:
-            named, cure = variable_of("gateway_port"), "choose another, or 0 for any free one"
-        what = getattr(error, "strerror", None) or "it is no address"
-        said = f"{named}: cannot listen on port {port} of {host} ({what}); {cure}"
-        raise SettingsWrong([said]) from None
+    return listens.listen(settings, "gateway_host", "gateway_port")
+
+
+def listen_for_probes(settings: Settings) -> socket.socket:
+    """Return a socket that listens where operators ask. Raises SettingsWrong."""
+    return listens.listen(settings, "http_host", "gateway_http_port")
 
 
 def check(settings: Settings) -> None:
     """Raise SettingsWrong for what can be known to be wrong before it starts."""
     _tokens_of(settings, Log("crewpool.gateway"))
+
+
+def _address_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"{host}:{port}"
 
 
 def _tokens_of(settings: Settings, log: Log) -> Tokens | None:

@@ -27,7 +27,7 @@ class Turns:
             async with asyncio.timeout(WAIT_S):
                 await self._free.acquire()
         except TimeoutError:
-            told = "Redis answers too slowly now, and nothing was done: ask again."
+            told = "Redis or the records answer too slowly now, and nothing was done: ask again."
             raise Refusal("away", told, retry_s=AWAY_RETRY_S) from None
         try:
             yield

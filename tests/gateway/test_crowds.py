@@ -2,17 +2,17 @@
 
 import asyncio
 import json
-import socket
 
 import httpx
 import psutil
 import pytest
 
 from supervisor.configuration import load
-from supervisor.gateway import events, server, turns
+from supervisor.gateway import answers, events, server, turns
 from supervisor.gateway.problems import Refusal
 from supervisor.gateway.server import Gateway, listen
 from tests.gateway.test_follow import put_record, put_result
+from tests.support.gateways import read_until
 from tests.support.redis_world import REQUESTS
 from tests.support.waiting import eventually, wait_until
 
@@ -21,38 +21,6 @@ CROWD = 1000
 MOST_BYTES_EACH = 80_000
 MOST_CPU = 0.5
 BIG = json.dumps({"text": "a" * 3_000_000})
-
-
-@pytest.fixture
-def connect():
-    """Connect clients, and ask for events if a run is named. They read nothing by themselves."""
-    clients = []
-
-    def connect(port, run_id="r-1", receive_bytes=None):
-        client = socket.socket()
-        clients.append(client)
-        if receive_bytes:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        client.connect(("127.0.0.1", port))
-        if run_id:
-            head = f"GET /v1/runs/{run_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-            client.sendall(head.encode())
-        return client
-
-    yield connect
-    for client in clients:
-        client.close()
-
-
-def read_until(client, text):
-    """Read what comes until a text was in it; return all of it."""
-    client.settimeout(20)
-    found = b""
-    while text not in found:
-        part = client.recv(65536)
-        assert part, f"it hung up after {found[-500:]!r}"
-        found += part
-    return found
 
 
 def bytes_of(gateway):
@@ -128,28 +96,8 @@ def test_a_burst_is_taken_whole(start_gateway, world):
 # ---- in this process, where patience can be made short
 
 
-@pytest.fixture
-async def here(redis_server, tmp_path, monkeypatch):
-    """Start a gateway in this loop; return its port, and the names of what it logs."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("REDIS_URL", redis_server.url)
-    monkeypatch.setenv("CREWPOOL_GATEWAY_PORT", "0")
-    logged = []
-
-    class Log:
-        def __getattr__(self, _level):
-            return lambda event, **_facts: logged.append(event)
-
-    settings = load()
-    gateway = Gateway(settings, Log())
-    listening = listen(settings)
-    await gateway.start(listening)
-    yield gateway, listening.getsockname()[1], logged
-    await gateway.stop()
-
-
 async def test_who_takes_nothing_for_a_while_is_cut_off(here, world, monkeypatch, connect):
-    monkeypatch.setattr(events, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(answers, "PATIENCE_S", 0.3)
     _, port, logged = here
     put_record(world, state="running")
     client = connect(port, receive_bytes=4096)

@@ -261,10 +261,12 @@ def test_while_redis_is_away_it_is_said_and_nothing_is_accepted(own_server, star
         assert int(answer.headers["Retry-After"]) > 0
     wait_until(lambda: gateway.get("/health/ready").status_code == 503, what="it is not ready")
     assert gateway.get("/health/live").status_code == 200
+    wait_until(lambda: gateway.ready() == 503, what="operators hear it too")
     assert len(gateway.log_lines("redis_away")) == 1
 
     own_server.start()
     wait_until(lambda: gateway.ask(ASKED).status_code == 202, what="runs are taken again")
+    wait_until(lambda: gateway.ready() == 200, what="operators hear it too")
 
 
 def test_with_records_a_run_waits_for_redis_in_the_outbox(own_server, start_gateway, tmp_path):
@@ -281,7 +283,8 @@ def test_with_records_a_run_waits_for_redis_in_the_outbox(own_server, start_gate
     assert again.json()["plugin_run_id"] == accepted.json()["plugin_run_id"]
     assert (other.status_code, kind_of(other)) == (422, "key-reused")
     assert shown.json()["input"] == {"text": "a", "_key": "***"}
-    assert gateway.get("/health/ready").json() == {"status": "ready", "redis": "away"}
+    away = {"status": "ready", "redis": "away"}
+    wait_until(lambda: gateway.get("/health/ready").json() == away, what="it is told")
 
     own_server.start()
     wait_until(lambda: own_server.client.xlen(REQUESTS) == 2, 20, "the relay has published them")

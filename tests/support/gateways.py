@@ -24,6 +24,7 @@ class GatewayProcess:
             "REDIS_URL": redis_url,
             "PLUGIN_DIR": plugin_dir,
             "CREWPOOL_GATEWAY_PORT": "0",
+            "CREWPOOL_GATEWAY_HTTP_PORT": "0",
             **environment,
         }
         self._environment = {k: str(v) for k, v in merged.items() if v is not None}
@@ -50,6 +51,19 @@ class GatewayProcess:
     @property
     def address(self):
         return self.log_lines("gateway_started")[0]["http"]
+
+    def metrics(self):
+        """Return the samples by name and labels, as they are scraped."""
+        lines = [line for line in self._probe("metrics").text.splitlines() if line[0] != "#"]
+        return {name: float(value) for name, _, value in (ln.rpartition(" ") for ln in lines)}
+
+    def ready(self):
+        """Return the status that operators get who ask whether it is ready."""
+        return self._probe("health/ready").status_code
+
+    def _probe(self, path):
+        address = self.log_lines("gateway_started")[0]["probes"]
+        return self.client.get(f"http://{address}/{path}")
 
     @property
     def url(self):
@@ -116,3 +130,26 @@ def events_in(lines):
             fields = {}
         elif match := re.match(r"(\w+): ?(.*)", line):
             fields[match[1]] = match[2]
+
+
+def read_until(client, text):
+    """Read what comes until a text was in it; return all of it."""
+    client.settimeout(20)
+    found = b""
+    while text not in found:
+        part = client.recv(65536)
+        assert part, f"it hung up after {found[-500:]!r}"
+        found += part
+    return found
+
+
+async def get(port, path):
+    """Ask the gateway in this loop."""
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        return await client.get(f"http://127.0.0.1:{port}{path}")
+
+
+async def post(port, body, path="/v1/runs"):
+    """Ask the gateway in this loop for a run."""
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        return await client.post(f"http://127.0.0.1:{port}{path}", json=body)

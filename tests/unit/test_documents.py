@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from supervisor.cli import app
 from supervisor.configuration import load, variable_of
+from supervisor.observe.gateway import GatewayMetrics
 from supervisor.observe.metrics import BURIED, PASSED, Metrics
 from supervisor.observe.records import RecordsMetrics
 from supervisor.settings import Settings
@@ -248,7 +249,7 @@ def test_every_script_and_every_key_is_told():
 
 
 # Of each program.
-REGISTRIES = (Metrics, RecordsMetrics)
+REGISTRIES = (Metrics, RecordsMetrics, GatewayMetrics)
 
 
 def samples():
