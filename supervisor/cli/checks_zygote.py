@@ -12,24 +12,46 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from supervisor.cli.findings import Finding, good, problem, warning
 from supervisor.embedded.children import last_lines
 from supervisor.pool.environment import Environment
+from supervisor.pool.felled import FelledPlugins, felled_by
 from supervisor.pool.memory import fresh_worker_bytes
 from supervisor.pool.plan import ZygotePlan
 from supervisor.reloading import limits_below
 from supervisor.settings import Settings
 from worker.errors import FrameInvalid
 from worker.plugins import discover
-from worker.protocol import Decoder, Message, Refused, ZygoteReady
+from worker.protocol import Decoder, Felled, Importing, Message, Refused, ZygoteReady
 from worker.sizes import text_of
 
 READ_BYTES = 1 << 16
 PREFIX = "crewpool-doctor-"
 CURE = "mend the import; CREWPOOL_PRELOAD names what is imported before the plugins"
+
+
+@dataclass
+class Try:
+    """One start of a zygote: what it said first, or why it said nothing; what a worker of it
+    would have; which plugin it was importing when it said its last word.
+    """
+
+    word: Message | str = ""
+    floor_bytes: int = 0
+    importing: Importing | None = None
+    how: str = ""
+    cut_off: str = ""
+
+    @property
+    def felled(self) -> Felled | None:
+        """The plugin that it ended with, if it did."""
+        if self.importing is None or not isinstance(self.word, str):
+            return None
+        return felled_by(self.importing, self.how, self.cut_off)
 
 
 def of_zygote(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
@@ -39,8 +61,12 @@ def of_zygote(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
         tempfile.TemporaryFile("w+b") as log,
     ):
         plan = _plan(settings, environ, Path(folder))
-        word, floor_bytes = _first_word(plan, log)
+        felled = FelledPlugins(plan.plugin_dir)
+        seen = _try(plan, felled, log)
+        while seen.felled is not None and felled.note(seen.felled):
+            seen = _try(plan, felled, log)
         said = last_lines(log)
+    word, floor_bytes = seen.word, seen.floor_bytes
     if isinstance(word, ZygoteReady):
         told = f"{word.modules} modules imported in {word.import_s:.1f} s, and one thread"
         return [good("fork gate", told), *_lazy(word), *_limits(settings, floor_bytes)]
@@ -97,33 +123,40 @@ def _say_nothing(_error: object) -> None:
     """Others of the doctor's looks tell which secrets cannot be read."""
 
 
-def _first_word(plan: ZygotePlan, log: BinaryIO) -> tuple[Message | str, int]:
-    """Return what it says first, or why it said nothing, and what a worker of it would have."""
+def _try(plan: ZygotePlan, felled: FelledPlugins, log: BinaryIO) -> Try:
+    """Start one, without those plugins that others ended with; kill it when it has said enough."""
+    seen = Try()
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             try:
-                process = plan.start(theirs.fileno(), log=log)
+                process = plan.start(theirs.fileno(), felled.as_told(), log)
             except (OSError, subprocess.SubprocessError) as error:
-                return str(error), 0
+                seen.word = str(error)
+                return seen
         try:
-            word = _read(ours, time.monotonic() + plan.boot_timeout_s)
-            return word, fresh_worker_bytes(process.pid)
+            seen.word = _read(ours, seen, time.monotonic() + plan.boot_timeout_s)
+            seen.floor_bytes = fresh_worker_bytes(process.pid)
         except TimeoutError:
-            return f"it was not ready after {plan.boot_timeout_s:g} s", 0
+            seen.word = seen.cut_off = f"it was not ready after {plan.boot_timeout_s:g} s"
         except FrameInvalid as error:
-            return str(error), 0
+            seen.word = seen.cut_off = str(error)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            os.killpg(process.pid, signal.SIGKILL)  # one that is ending ends as it was about to
+            code = process.wait()
+            seen.how = f"exit {code}" if code >= 0 else signal.Signals(-code).name
+    return seen
 
 
-def _read(sock: socket.socket, until: float) -> Message | str:
+def _read(sock: socket.socket, seen: Try, until: float) -> Message | str:
+    """Return the first word that tells how it is; note what it imports before."""
     decoder = Decoder()
     while True:
         sock.settimeout(max(0.001, until - time.monotonic()))
         data = sock.recv(READ_BYTES)
         if not data:
             return "it ended without a word"
-        if words := decoder.feed(data):
-            return words[0]
+        for word in decoder.feed(data):
+            if not isinstance(word, Importing):
+                return word
+            seen.importing = word

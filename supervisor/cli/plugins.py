@@ -7,12 +7,13 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from supervisor.cli import failures, pausing, render
+from supervisor.cli import failures, hosts, pausing, render
 from supervisor.cli.options import AsJson, with_queue
 from supervisor.cli.preflight import plugin_dir_trouble
 from supervisor.configuration import load
 from supervisor.errors import RedisAway, SettingsWrong
 from supervisor.settings import Settings
+from supervisor.streams import inspect
 from supervisor.streams.inspect import Refused
 from supervisor.streams.orders import PluginLoad, PluginState, plugin_loads, plugin_states
 from supervisor.streams.queue import Queue
@@ -23,8 +24,8 @@ HELP = """List the plugins of the plugin folder (PLUGIN_DIR, default: ./plugins)
 
 Their files are read; none of their code is imported (crewpool doctor does that). Where Redis
 answers, the list shows what holds for all hosts: whether a plugin runs, is paused, in
-quarantine after crashes or probing with one run, and how many of its runs are in hand and
-parked.
+quarantine after crashes or probing with one run, how many of its runs are in hand and parked,
+and on which hosts its import failed.
 
 \b
 Examples:
@@ -51,10 +52,13 @@ app.command("resume", help=pausing.RESUME, short_help="Let its runs start again.
 
 @dataclass(frozen=True)
 class Seen:
-    """What Redis knows of plugins; `trouble` says why that is nothing."""
+    """What Redis knows of plugins; `trouble` says why that is nothing. `imports_failed` has
+    reasons by plugin and host.
+    """
 
     states: Mapping[str, PluginState] = field(default_factory=dict)
     loads: Mapping[str, PluginLoad] = field(default_factory=dict)
+    imports_failed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     trouble: str = ""
 
     def state(self, name: str) -> str:
@@ -89,7 +93,20 @@ def list_plugins(*, as_json: AsJson = False) -> None:
 
 
 async def _ask(queue: Queue) -> Seen:
-    return Seen(await plugin_states(queue), await plugin_loads(queue))
+    states, loads = await plugin_states(queue), await plugin_loads(queue)
+    try:
+        return Seen(states, loads, _imports_failed(await inspect.hosts(queue, hosts.oldest())))
+    except Refused:  # who may publish need not see the hosts
+        return Seen(states, loads)
+
+
+def _imports_failed(seen: list[inspect.HostSeen]) -> Mapping[str, Mapping[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for host in seen:
+        told = (host.snapshot or {}).get("import_failed")
+        for name, reason in (told if isinstance(told, dict) else {}).items():
+            found.setdefault(name, {})[host.host] = str(reason)
+    return found
 
 
 def _seen(settings: Settings) -> Seen:
@@ -125,6 +142,7 @@ def _live_data(name: str, seen: Seen) -> dict[str, Any]:
         "crashes": len(state.crashes),
         "runs_in_hand": count.in_hand,
         "runs_parked": count.parked,
+        "import_failed": seen.imports_failed.get(name, {}),
     }
     return dict.fromkeys(facts) if seen.trouble else facts
 
@@ -136,6 +154,10 @@ def _show(found: Catalogue, settings: Settings, seen: Seen) -> None:
         render.show(_table(found, settings, seen))
     for name, reason in found.broken.items():
         render.talk(f"{name} is broken: {reason}", "red")
+    for name in sorted(found.plugins.keys() & seen.imports_failed.keys()):
+        for host, reason in sorted(seen.imports_failed[name].items()):
+            told = " ".join(render.clean(f"{name} is not imported on {host}: {reason}").split())
+            render.talk(told, "red")
     for name, state in seen.states.items():
         if state.state and name in found.plugins:
             render.talk(f"{name} is {_told(state)}", "yellow")

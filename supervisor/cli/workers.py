@@ -65,6 +65,9 @@ def _show(host: inspect.HostSeen) -> None:
     for plugin, reason in sorted((facts.get("reload_failed") or {}).items()):
         told = f"reload failed, the old code stays: {plugin}{': ' if plugin else ''}{reason}"
         render.answer(" ".join(render.clean(told).split()), "yellow")
+    for plugin, reason in sorted((facts.get("import_failed") or {}).items()):
+        told = f"plugin {plugin} is not imported: {reason}"
+        render.answer(" ".join(render.clean(told).split()), "yellow")
     if told := wording.memory(facts):
         told = f"takes no run now, for want of memory: {told}"
         render.answer(" ".join(render.clean(told).split()), "yellow")

@@ -12,7 +12,7 @@ from supervisor.cli import preflight
 from supervisor.configuration import load
 from tests.acceptance.conftest import NOWHERE, permit
 from tests.support.linux import living_below, title_of
-from tests.support.plugins import write_crew
+from tests.support.plugins import write_crew, write_plugin
 from tests.support.supervisors import DRILLS, ROOT
 
 BROKEN = DRILLS.with_name("plugins-broken")
@@ -101,6 +101,28 @@ def test_imports_that_fail_or_start_threads_are_found_by_a_real_zygote(crewpool,
     assert "threads-at-import is imported anew" in said_of("plugins", warnings)
     assert zygotes() == before
     assert not list(crewpool.tmp.iterdir())
+
+
+def test_imports_that_end_the_zygote_are_told_by_name(crewpool, own_server, tmp_path):
+    plugins = write_plugin(tmp_path / "plugins", "ends", "import os; os._exit(3)")
+    write_plugin(plugins, "faults", "import ctypes; ctypes.string_at(0)")
+    before = zygotes()
+
+    examined = crewpool(
+        "doctor",
+        "--json",
+        REDIS_URL=own_server.url,
+        PLUGIN_DIR=plugins,
+        CREWPOOL_PRELOAD="json",
+    )
+
+    found = {said: cure for (topic, said), cure in problems(examined).items() if topic == "plugins"}
+    assert found == {
+        "ends: its import ended the zygote with exit 3": "mend the plugin ends",
+        "faults: its import ended the zygote with SIGSEGV": "mend the plugin faults",
+    }
+    assert "one thread" in examined.stdout, "the others are fine"
+    assert zygotes() == before
 
 
 def test_a_server_that_evicts_and_forgets_is_told(crewpool, own_server):

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.acceptance.conftest import NOWHERE, permit
+from tests.support.plugins import write_plugin
 from tests.support.supervisors import DRILLS, ROOT
 from tests.support.waiting import wait_until
 
@@ -116,6 +117,20 @@ def test_without_redis_the_folder_is_listed_and_it_is_said_why_no_more(crewpool,
         assert "Their states are not known: Redis" in listed.stderr
         assert told in listed.stderr
         assert data["plugins"][0]["state"] is None
+
+
+def test_where_its_import_failed_is_told(crewpool, redis_server, start_supervisor, world, tmp_path):
+    plugins = write_plugin(tmp_path / "plugins", "bad", "import os; os._exit(3)")
+    supervisor = start_supervisor(plugin_dir=plugins).wait_idle()
+    url, reason = redis_server.url, "its import ended the zygote with exit 3"
+    wait_until(lambda: reason in crewpool("workers", REDIS_URL=url).stdout)
+
+    data = crewpool("plugins", "list", "--json", REDIS_URL=url, PLUGIN_DIR=plugins).stdout
+    told = crewpool("plugins", "list", REDIS_URL=url, PLUGIN_DIR=plugins).stderr
+
+    (plugin,) = json.loads(data)["plugins"]
+    assert plugin["import_failed"] == {supervisor.host: reason}
+    assert f"bad is not imported on {supervisor.host}: {reason}" in " ".join(told.split())
 
 
 def test_one_that_is_paused_and_does_not_stand_here_is_told_and_can_be_resumed(
