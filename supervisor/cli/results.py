@@ -20,12 +20,13 @@ from supervisor.errors import SettingsWrong
 from supervisor.listening import listen
 from supervisor.log import Log, to_stderr
 from supervisor.observe.http import HttpServer
-from supervisor.runs.consumer import Counts, ResultStore
+from supervisor.observe.records import RecordsMetrics
+from supervisor.runs.consumer import Counts
 from supervisor.runs.consumer import consume as take_in
 from supervisor.runs.dispatch import Dispatcher
 from supervisor.runs.errors import RecordsAway
 from supervisor.runs.records import open_schedules
-from supervisor.runs.vitals import CountedStore, Vitals
+from supervisor.runs.vitals import CountedStore, Runner, Vitals
 from supervisor.settings import Settings
 
 CONSUME = """Take results into the run records, publish what waits in the outbox, and fire
@@ -90,8 +91,8 @@ def consume(
             records=dispatcher.store.where,
             http=f"{host}:{port}",
         )
-        with _scheduling(settings, dispatcher):
-            counts = asyncio.run(_serve(settings, dispatcher, probes))
+        with _scheduling(settings, dispatcher) as vitals:
+            counts = asyncio.run(_serve(settings, dispatcher, vitals, probes))
         log.info("results_stopped", handled=counts.handled, unknown=counts.unknown)
 
 
@@ -101,23 +102,21 @@ def _probes(settings: Settings, listening: int | None) -> socket.socket:
     return listen(settings, "http_host", "records_http_port")
 
 
-async def _serve(settings: Settings, dispatcher: Dispatcher, probes: socket.socket) -> Counts:
+async def _serve(
+    settings: Settings, dispatcher: Dispatcher, vitals: Vitals, probes: socket.socket
+) -> Counts:
     """Take results in until told to stop, and tell whoever asks how that goes."""
-    # Of the extra `records`, which is there: the dispatcher is open.
-    from supervisor.runs.backlog import backlog_of  # noqa: PLC0415
-
-    vitals = Vitals(partial(backlog_of, dispatcher.store), {})
     server = HttpServer()
     await server.start_on(vitals, probes)
     looking = asyncio.create_task(vitals.look_for_ever())
     try:
-        return await _until_told(settings, CountedStore(dispatcher.store, vitals.metrics))
+        return await _until_told(settings, dispatcher, vitals)
     finally:
         looking.cancel()
         await server.stop()
 
 
-async def _until_told(settings: Settings, store: ResultStore) -> Counts:
+async def _until_told(settings: Settings, dispatcher: Dispatcher, vitals: Vitals) -> Counts:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def leave(number: int) -> None:
@@ -127,23 +126,28 @@ async def _until_told(settings: Settings, store: ResultStore) -> Counts:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, number)
-    return await take_in(None, store, stop, settings)
+    store = CountedStore(dispatcher.store, vitals.metrics)
+    return await take_in(None, store, stop, settings, vitals)
 
 
 @contextmanager
-def _scheduling(settings: Settings, dispatcher: Dispatcher) -> Iterator[None]:
-    """Fire schedules in a thread meanwhile."""
-    # As above.
+def _scheduling(settings: Settings, dispatcher: Dispatcher) -> Iterator[Vitals]:
+    """Fire schedules in a thread meanwhile, and see how that and all else goes."""
+    # Of the extra `records`, which is there: the dispatcher is open.
+    from supervisor.runs.backlog import backlog_of  # noqa: PLC0415
     from supervisor.runs.scheduler import Scheduler  # noqa: PLC0415
 
-    scheduler = Scheduler(open_schedules(settings, dispatcher.store), dispatcher)
+    metrics = RecordsMetrics()
+    schedules = open_schedules(settings, dispatcher.store)
+    scheduler = Scheduler(schedules, dispatcher, observer=metrics)
+    runners: dict[str, Runner] = {"the schedules": scheduler, "the outbox": dispatcher.relay}
     stop = threading.Event()
     thread = threading.Thread(
         target=scheduler.run_for_ever, args=(stop,), name="crewpool-schedules", daemon=True
     )
     thread.start()
     try:
-        yield
+        yield Vitals(metrics, partial(backlog_of, dispatcher.store), runners)
     finally:
         stop.set()
         thread.join()

@@ -142,6 +142,11 @@ class Dispatcher:
             return Dispatched("waiting", run.plugin_run_id, run.status, run.last_publish_error)
         return self._publish(run, request, options)
 
+    @property
+    def relay(self) -> Relay:
+        """What publishes what waits, after `start()`."""
+        return self._relay
+
     def start(self) -> None:
         """Begin to relay what waits from before, unless it goes on already."""
         with self._lock:
@@ -202,11 +207,11 @@ class Dispatcher:
         """Note that Redis has it. The relay finds out, should this fail."""
         run_id = run.plugin_run_id
         with suppress(RecordsAway, RedisAway, Refused):
-            is_cancelled = bool(self.store.mark_published([run_id]))
-            if is_cancelled:
+            has_ended = bool(self.store.mark_published([run_id]))
+            if has_ended:
                 self._publisher.cancel(run_id)
                 self.store.mark_cancelled(run_id)
-            if is_cancelled or is_over:
+            if has_ended or is_over:
                 run = self.store.get(run_id) or run
         # Over before it began: a cancel came first.
         return Dispatched("known" if is_over else "published", run_id, run.status)

@@ -5,7 +5,7 @@ Served by observe/http.py. Nothing here changes anything: it counts what goes by
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,11 +32,12 @@ class Vitals:
 
     def __init__(
         self,
+        metrics: RecordsMetrics,
         look: Callable[[], "Backlog"],
-        runners: dict[str, Runner],
+        runners: Mapping[str, Runner],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.metrics = RecordsMetrics()
+        self.metrics = metrics
         self._look = look
         self._runners = runners
         self._clock = clock

@@ -1,7 +1,10 @@
 """`crewpool results consume`: the application's side as one command."""
 
 import json
+import re
 import signal
+import urllib.error
+import urllib.request
 
 import pytest
 from sqlalchemy import update
@@ -45,6 +48,24 @@ def asked_for(store, user=0):
     return store.add(new).run.plugin_run_id
 
 
+def probe(running, path):
+    """The status and body of a GET where it serves its probes."""
+    where = re.search(r"taking_results .* http=(127\.0\.0\.1:\d+)", running.err)[1]
+    try:
+        with urllib.request.urlopen(f"http://{where}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def figures(running):
+    """Its own metrics, histograms by count and sum."""
+    lines = re.findall(
+        r"^crewpool_records_(\S+) (\S+)$", probe(running, "/metrics")[1], re.MULTILINE
+    )
+    return {name: float(value) for name, value in lines if not re.search("_bucket|_created", name)}
+
+
 def finish(world, run_id):
     body = {"plugin_run_id": run_id, "status": "completed", "output": '{"a":1}', "error": ""}
     world.client.xadd(RESULTS, {"payload": json.dumps(body)})
@@ -66,11 +87,16 @@ def test_it_takes_results_relays_fires_and_leaves_when_told(
     wait_until(lambda: len(store.list().runs) == 2, what="the schedule has fired")
     fired = next(run for run in store.list().runs if run.plugin_run_id != run_id)
     wait_until(lambda: fired.plugin_run_id in str(world.entries()), what="it is published")
+    wait_until(lambda: probe(running, "/health/ready")[0] == 200, what="it is ready")
+    found = figures(running)
     running.signal(signal.SIGTERM)
 
     assert running.wait_exit() == 0
     assert f"schedule_fired schedule={scheduled} run={fired.plugin_run_id}" in running.err
     assert "results_stopped handled=1 unknown=0" in running.err
+    assert found['results_total{outcome="applied"}'] == 1
+    assert found["result_seconds_count"] == 1
+    assert found["schedules_fired_total"] == 1
     (group,) = world.client.xinfo_groups(RESULTS)
     assert (group["pending"], group["consumers"]) == (0, 0)
 
@@ -80,9 +106,15 @@ def test_it_waits_for_redis_and_goes_on_when_it_is_there(consume, store, own_ser
     own_server.stop()
     running = consume(own_server.url)
     running.wait_for("results_not_readable")
+    assert probe(running, "/health/live") == (200, '{"status": "alive"}')
+    wait_until(lambda: "Redis is not reachable" in probe(running, "/health/ready")[1])
+    assert probe(running, "/health/ready")[0] == 503
+    found = figures(running)
     own_server.start()
 
     wait_until(lambda: store.get(run_id).published_at, 20, "the outbox was relayed")
+    assert (found["redis_up"], found["database_up"], found["outbox_runs"]) == (0, 1, 1)
+    assert found["outbox_oldest_seconds"] > 0
     running.signal(signal.SIGINT)
     assert running.wait_exit() == 0
 
