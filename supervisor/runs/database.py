@@ -4,6 +4,7 @@ The ground under store.py and leases.py, and under whoever else keeps something 
 """
 
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,17 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from supervisor.runs import schema
-from supervisor.runs.engine import READING, Place, answering, engine_of, is_sqlite, place_of, where
+from supervisor.runs.engine import (
+    BUSY_S,
+    FLEETING,
+    READING,
+    Place,
+    answering,
+    engine_of,
+    is_sqlite,
+    place_of,
+    where,
+)
 from supervisor.runs.errors import RecordsAway
 
 # Nothing that a statement changes is in a session at that moment.
@@ -32,6 +43,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = engine_of(url)
         self._of_parents: list[Engine] = []
+        self._turns = threading.Lock()
         # Where the tables were found to be ours.
         self._known_at: Place = ()
         # Weakly: what is registered stays so for as long as the process lives.
@@ -44,12 +56,17 @@ class Database:
         return where(self._engine)
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """Begin a transaction that is committed at the end of the block."""
+    def writing(self, *, is_fleeting: bool = False) -> Iterator[Session]:
+        """Begin a transaction that is committed at the end of the block.
+
+        One that `is_fleeting` does not wait for the disk, and may be lost with the power.
+        """
         here = self._ensure()
+        engine = self._engine.execution_options(**FLEETING) if is_fleeting else self._engine
         with (
+            self._turn(),
             self._answering(),
-            Session(self._engine, expire_on_commit=False) as session,
+            Session(engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
@@ -98,6 +115,24 @@ class Database:
         return here
 
     @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let one thread write at a time to a file.
+
+        SQLite lets one, too, but whoever waits for it sleeps for longer and longer, while
+        others overtake.
+        """
+        if not is_sqlite(self._engine):
+            yield
+            return
+        turns = self._turns
+        if not turns.acquire(timeout=BUSY_S):
+            raise RecordsAway(self.where, f"another thread has been writing for {BUSY_S:g} s")
+        try:
+            yield
+        finally:
+            turns.release()
+
+    @contextmanager
     def _answering(self) -> Iterator[None]:
         """Do as the engine's, and look at the tables again when they are not as we know them."""
         try:
@@ -119,6 +154,7 @@ class Database:
         Some thread of it may have been in the middle of connecting. What it had is kept: to
         close it would end the connections of both.
         """
+        self._turns = threading.Lock()
         self._of_parents.append(self._engine)
         self._engine = engine_of(self._engine.url)
 

@@ -30,6 +30,9 @@ from supervisor.runs.errors import RecordsAway, RecordsMisconfigured
 # How long a write waits for another one before SQLite says that it is locked.
 BUSY_S = 10.0
 READING = {"crewpool_reading": True}
+# What is lost with the power, and harms nobody: a transaction that waits for no disk. One that
+# comes later and does wait brings this one to the disk before itself.
+FLEETING = {"crewpool_fleeting": True}
 # What users asked for and crews made stands in the parameters of statements, and errors in logs.
 DISCREET: dict[str, Any] = {"hide_parameters": True}
 # Device and inode of a file; nothing where none is.
@@ -141,20 +144,21 @@ def _sqlite(url: URL) -> Engine:
     def _prepare(connection: Any, _: Any) -> None:
         # We say ourselves where transactions begin.
         connection.isolation_level = None
-        for pragma in (
-            "journal_mode=WAL",
-            # A run that was accepted is not lost with the power either.
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # A transaction that reads first and writes then fails at once when somebody else
         # writes in between, without waiting: so one that will write says so at its beginning.
-        is_reading = connection.get_execution_options().get("crewpool_reading")
-        connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        if options.get("crewpool_reading"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # A run that was accepted is not lost with the power either.
+        is_fleeting = options.get("crewpool_fleeting")
+        connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if is_fleeting else 'FULL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
@@ -220,5 +224,10 @@ def _postgresql(url: URL) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _connect(_: Any, __: Any, words: Any, options: Any) -> Any:
         return BoundedConnection.opened(*words, **options)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        if connection.get_execution_options().get("crewpool_fleeting"):
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
     return engine
