@@ -36,6 +36,15 @@ def cancelled(*run_ids: str) -> Update:
     )
 
 
+def given_up(*run_ids: str) -> Select[str]:
+    """Return how to look for the ids of those of some runs that ended without Redis."""
+    return select(PluginRun.plugin_run_id).where(
+        PluginRun.plugin_run_id.in_(run_ids),
+        PluginRun.status == FAILED,
+        PluginRun.published_at.is_(None),
+    )
+
+
 def narrowed(query: Select[PluginRun], which: RunFilter) -> Select[PluginRun]:
     """Return a query for those only that match."""
     if which.statuses:

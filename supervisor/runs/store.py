@@ -134,18 +134,16 @@ class RunStore:
     def mark_published(self, run_ids: Sequence[str], at: datetime | None = None) -> Sequence[str]:
         """Note that runs stand in Redis, and empty their places in the outbox.
 
-        Returns those that were cancelled meanwhile: Redis has to hear of that at once.
+        Returns those that ended here meanwhile: Redis has to hear of that at once. Where this
+        is lost with the power, Redis is asked again, as after a death before it.
         """
         marking = statements.waiting(*run_ids).values(
             payload=None, published_at=at or self._clock(), last_publish_error=""
         )
-        with self.database.writing() as session:
+        with self.database.writing(is_fleeting=True) as session:
             if changed(session, marking) == len(run_ids):
                 return []
-            late = select(PluginRun.plugin_run_id).where(
-                PluginRun.plugin_run_id.in_(run_ids), PluginRun.payload.is_not(None)
-            )
-            return session.scalars(late).all()
+            return session.scalars(statements.given_up(*run_ids)).all()
 
     def cancel(self, run_id: str) -> PluginRun | None:
         """End a run that waits in the outbox; return what there is now, whatever it was.

@@ -202,7 +202,7 @@ def test_a_cancel_while_a_dispatcher_publishes_keeps_the_run_from_running(
     told = dispatcher.execute_plugin("hello", 7)
 
     assert told.what == ("known" if (by, when) == ("cancel", "before") else "published")
-    assert told.status == ("pending" if (by, when) == ("cancel", "after") else "failed")
+    assert told.status == "failed"
     wait_until(lambda: dispatcher.store.counts()["outbox"] == 0)
     dispatching.assert_cancelled(told.run_id)
     assert dispatcher.execute_plugin("hello", 7).run_id != told.run_id
@@ -275,6 +275,16 @@ def test_what_the_records_do_not_know_is_cancelled_in_redis(scene):
 
     assert scene.cancel("r-1") == "queued"
     assert scene.cancel("r-2") == "unknown"
+
+
+def test_a_run_that_one_relay_gave_up_while_another_published_it_does_not_run(scene, added):
+    run_id = added()
+    around(scene.publisher, after=lambda run_id: scene.store.fail(run_id, "refused"))
+    scene.relay.relay_once()
+
+    scene.take()
+    assert not scene.world.pending()
+    assert scene.store.get(run_id).status == "failed"
 
 
 def test_a_database_that_is_away_keeps_nobody_from_cancelling_what_redis_knows(redis_server, world):
