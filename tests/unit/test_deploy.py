@@ -53,7 +53,7 @@ def container(pod):
     "command",
     [
         ["hadolint", "--config", ".hadolint.yaml", "Dockerfile"],
-        ["kubernetes-validate", "--strict", *map(str, MANIFESTS)],
+        ["kubernetes-validate", "--strict", *map(str, DEPLOY.glob("kubernetes/**/*.yaml"))],
     ],
     ids=lambda command: command[0],
 )
@@ -144,7 +144,10 @@ def test_compose_sets_only_settings_that_exist(compose):
 def test_prometheus_scrapes_crewpool(compose):
     jobs = read(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]
     targets = [
-        target for job in jobs for static in job["static_configs"] for target in static["targets"]
+        target
+        for job in jobs
+        for static in job.get("static_configs", ())
+        for target in static["targets"]
     ]
 
     assert "crewpool:8000" in targets

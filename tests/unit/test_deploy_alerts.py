@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from supervisor.observe.metrics import Metrics
+from supervisor.observe.records import RecordsMetrics
 
 PROMETHEUS = Path(__file__).parents[2] / "deploy" / "prometheus"
 ALERTS = PROMETHEUS / "alerts.yml"
@@ -16,8 +17,8 @@ ALERTS = PROMETHEUS / "alerts.yml"
 
 def rules():
     """Every alert by its name."""
-    (group,) = yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
-    return {rule["alert"]: rule for rule in group["rules"]}
+    groups = yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
 
 @pytest.fixture
@@ -44,20 +45,21 @@ def test_promtool_takes_the_configuration_with_its_rules(promtool):
 
 
 def test_alerts_look_only_at_metrics_and_labels_that_there_are():
-    metrics = {metric.name: metric for metric in Metrics().registry.collect()}
+    metrics = {m.name for of in (Metrics, RecordsMetrics) for m in of().registry.collect()}
     labels = {
         "crewpool_passed_runs": {"kind"},
         "crewpool_dead_letters": {"reason"},
         "crewpool_plugin_paused": {"plugin", "state"},
         "crewpool_parked_runs": {"plugin"},
+        "crewpool_records_dead_letters": {"reason"},
     }
 
     for name, rule in rules().items():
         expression = rule["expr"]
         used = re.findall(r"crewpool_[a-z_]+", expression)
-        assert used or name == "CrewpoolDown"
+        assert used or 'up{job="crewpool' in expression or 'up{job=~"crewpool' in expression
         known = {metric.removesuffix("_total") for metric in used}
-        assert known <= metrics.keys(), name
+        assert known <= metrics, name
         asked = re.findall(r"(\w+)=~?\"|by \((\w+)\)", expression)
         told = set().union(*(labels.get(metric, set()) for metric in known), {"job"})
         assert {one or other for one, other in asked} <= told, name
@@ -122,6 +124,46 @@ FIRES = {
         {'up{job="crewpool",instance="a"}': "1 0x5", 'up{job="other",instance="b"}': "0x6"},
         "4m",
         {"severity": "critical", "instance": "a", "job": "crewpool"},
+    ),
+    "CrewpoolRecordsAway": (
+        {
+            'crewpool_records_redis_up{instance="a"}': "1x6",
+            'crewpool_records_database_up{instance="a"}': "1 0x5",
+            'crewpool_records_redis_up{instance="b"}': "1 0 1x4",
+        },
+        "4m",
+        {"severity": "critical", "instance": "a"},
+    ),
+    "CrewpoolOutboxWaits": (
+        {'crewpool_records_outbox_oldest_seconds{instance="a"}': "0+60x20"},
+        "12m",
+        {"severity": "warning"},
+    ),
+    "CrewpoolResultsSetAside": (
+        {
+            'crewpool_records_dead_letters_total{reason="unknown_run",instance="a"}': "0+1x30",
+            'crewpool_records_dead_letters_total{reason="invalid",instance="a"}': "0 1x30",
+        },
+        "20m",
+        {"severity": "warning", "reason": "unknown_run"},
+    ),
+    "CrewpoolSchedulesMissed": (
+        {'crewpool_records_schedules_missed_total{instance="a"}': "0 3x10"},
+        "3m",
+        {"severity": "warning"},
+    ),
+    "CrewpoolSchedulesNotFired": (
+        {'crewpool_records_schedules_not_fired_total{instance="a"}': "0+60x15"},
+        "8m",
+        {"severity": "warning"},
+    ),
+    "CrewpoolApplicationDown": (
+        {
+            'up{job="crewpool-records",instance="a"}': "1 0x5",
+            'up{job="crewpool-gateway",instance="b"}': "1 0 1x4",
+        },
+        "4m",
+        {"severity": "critical", "instance": "a", "job": "crewpool-records"},
     ),
 }
 
