@@ -66,6 +66,22 @@ Examples:
   crewpool schedule remove 4be2c0ffee12
 """
 
+PAUSE = """Let a schedule fire no more until crewpool schedule resume.
+
+Times that come meanwhile are skipped, and not made up for. Runs that it has fired go on.
+
+\b
+Examples:
+  crewpool schedule pause 4be2c0ffee12
+"""
+RESUME = """Let a schedule fire again, from its next time on.
+
+\b
+Examples:
+  crewpool schedule resume 4be2c0ffee12
+"""
+Id = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
+
 app = typer.Typer(
     help="Run plugins over and over, by cron lines.",
     no_args_is_help=True,
@@ -116,8 +132,7 @@ def add(  # noqa: PLR0913  # an option is a parameter
     render.answer(made.id)
     if not is_new:
         render.talk("It was there already, and has these credentials now.")
-    in_s = made.next_due_at.timestamp() - time.time()
-    render.talk(f"Due next at {_at(made.next_due_at)}, in {told(in_s)}.")
+    render.talk(_due_next(made))
 
 
 @app.command("list", help=LIST, short_help="List them, the next one first.")
@@ -134,13 +149,47 @@ def list_schedules(*, as_json: AsJson = False) -> None:
 
 
 @app.command("remove", help=REMOVE, short_help="Take one away.")
-def remove(schedule_id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")]) -> None:
+def remove(schedule_id: Id) -> None:
     """Take one away."""
     with _opened(load()) as schedules:
-        was_there = schedules.remove(schedule_id)
-    if not was_there:
-        raise CommandFailed(f"There is no schedule {schedule_id}.", "crewpool schedule list")
+        if not schedules.remove(schedule_id):
+            raise _unknown(schedule_id)
     render.talk(f"Schedule {schedule_id} fires no more.")
+
+
+@app.command("pause", help=PAUSE, short_help="Let one fire no more for a while.")
+def pause(schedule_id: Id) -> None:
+    """Pause it, unless it is."""
+    with _opened(load()) as schedules:
+        found = schedules.pause(schedule_id)
+    if found is None:
+        raise _unknown(schedule_id)
+    if found[1]:
+        render.talk(f"Schedule {schedule_id} is paused: it fires no more until it is resumed.")
+    else:
+        render.talk(f"Schedule {schedule_id} is paused already; nothing was changed.")
+
+
+@app.command("resume", help=RESUME, short_help="Let it fire again.")
+def resume(schedule_id: Id) -> None:
+    """Resume it, unless it fires."""
+    with _opened(load()) as schedules:
+        found = schedules.resume(schedule_id)
+    if found is None:
+        raise _unknown(schedule_id)
+    was = "" if found[1] else f"Schedule {schedule_id} is not paused; nothing was changed. "
+    render.talk(was + _due_next(found[0]))
+
+
+def _unknown(schedule_id: str) -> CommandFailed:
+    return CommandFailed(f"There is no schedule {schedule_id}.", "crewpool schedule list")
+
+
+def _due_next(one: "Schedule") -> str:
+    if one.is_paused:
+        return f"It is paused: crewpool schedule resume {one.id}"
+    in_s = one.next_due_at.timestamp() - time.time()
+    return f"Due next at {_at(one.next_due_at)}, in {told(in_s)}."
 
 
 @contextmanager
@@ -179,7 +228,7 @@ def _table(found: "Sequence[Schedule]") -> Table:
             one.timezone,
             render.one_line(one.plugin_name),
             str(one.user_id),
-            _at(one.next_due_at),
+            "paused" if one.is_paused else _at(one.next_due_at),
             str(one.fired),
             str(one.missed),
             render.one_line(one.last_error),

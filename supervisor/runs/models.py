@@ -5,7 +5,7 @@ was read.
 Whoever changes a table writes a migration beside it, see migrations/.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, MetaData, String, text
@@ -16,6 +16,8 @@ from supervisor.runs.columns import CleanText, Document, UserId, UtcTime
 PENDING, PROCESSING, COMPLETED, FAILED = "pending", "processing", "completed", "failed"
 STATUSES = (PENDING, PROCESSING, COMPLETED, FAILED)
 OPEN = (PENDING, PROCESSING)
+# When a schedule is due that is paused: a process of an older version fires it no more, either.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 # SQLite counts by itself only where the key is exactly an INTEGER.
 _COUNTED = BigInteger().with_variant(Integer, "sqlite")
 
@@ -165,11 +167,17 @@ class Schedule(Base):
     last_missed_at: Mapped[datetime | None] = mapped_column(UtcTime)
     last_error: Mapped[str] = mapped_column(CleanText, default="")
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether it fires no more until it is resumed."""
+        return self.next_due_at == NEVER
+
     def as_data(self) -> dict[str, Any]:
         """Return all that may be shown, fit for JSON. What is sealed is not in it."""
         names = (
             *("id", "cron", "timezone", "plugin_name", "user_id", "priority", "input"),
             *("created_at", "next_due_at", "last_due_at", "last_run_id", "fired", "missed"),
-            *("last_missed_at", "last_error"),
+            *("last_missed_at", "last_error", "is_paused"),
         )
-        return _data_of(self, names)
+        data = _data_of(self, names)
+        return {**data, "next_due_at": None} if self.is_paused else data

@@ -130,10 +130,10 @@ class Scheduler:
 
     def _tell_unfit(self, schedule: Schedule, error: Exception) -> None:
         told = str(error) if isinstance(error, CrewpoolError) else repr(error)
+        if self._observer:
+            self._observer.not_fired()
         if self._schedules.note_error(schedule, told):
             self._log.error("schedule_not_fired", schedule=schedule.id, error=told)
-            if self._observer:
-                self._observer.not_fired()
 
     def _tell(self, firing: Firing, became: str) -> None:
         schedule, due, late_s = firing.schedule, firing.due, firing.late_s

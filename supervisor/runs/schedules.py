@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from supervisor.runs.cron import Cron, CronInvalid, Due
 from supervisor.runs.database import changed
 from supervisor.runs.errors import OutboxKeyUnfit
-from supervisor.runs.models import PluginRun, Schedule
+from supervisor.runs.models import NEVER, PluginRun, Schedule
 from supervisor.runs.outbox import NewRun
 from supervisor.runs.requests import PluginRequest
 from supervisor.runs.store import LONGEST_ERROR, RunStore
@@ -153,6 +153,29 @@ class Schedules:
         """Take one away: it fires no more. False when there is none."""
         return self._store.database.change(delete(Schedule).where(Schedule.id == schedule_id))
 
+    def pause(self, schedule_id: str) -> tuple[Schedule, bool] | None:
+        """Fire one no more until it is resumed; times that come meanwhile are not missed.
+
+        Returns it, and whether that is news; None when there is none.
+        """
+        return self._move(schedule_id, lambda _schedule, _now: NEVER, is_paused=False)
+
+    def resume(self, schedule_id: str) -> tuple[Schedule, bool] | None:
+        """Fire one again, from now on. Returns as `pause`. Raises CronInvalid."""
+        return self._move(schedule_id, _next_of, is_paused=True)
+
+    def _move(
+        self, schedule_id: str, to: Callable[[Schedule, datetime], datetime], *, is_paused: bool
+    ) -> tuple[Schedule, bool] | None:
+        with self._store.database.writing() as session:
+            found = session.get(Schedule, schedule_id, with_for_update=True)
+            if found is None:
+                return None
+            if found.is_paused != is_paused:
+                return found, False
+            found.next_due_at, found.last_error = to(found, self._now(session)), ""
+            return found, True
+
     def look(self) -> Look:
         """Return what is to be done now."""
         with self._store.database.reading() as session:
@@ -161,7 +184,8 @@ class Schedules:
             is_ahead = or_(Schedule.last_due_at > now + AHEAD, Schedule.created_at > now + AHEAD)
             in_order = select(Schedule).order_by(Schedule.next_due_at)
             due = session.scalars(in_order.where(is_due)).all()
-            ahead = session.scalars(in_order.where(~is_due, is_ahead)).all()
+            is_on = Schedule.next_due_at < NEVER
+            ahead = session.scalars(in_order.where(~is_due, is_ahead, is_on)).all()
             later = session.scalar(select(func.min(Schedule.next_due_at)).where(~is_due))
         return Look(now, due, ahead, (later - now).total_seconds() if later else None)
 
@@ -173,9 +197,7 @@ class Schedules:
         """
         cron = Cron(schedule.cron, schedule.timezone)
         due = cron.due(schedule.next_due_at, now)
-        next_due_at = cron.after(due.at)
-        if next_due_at is None:
-            raise CronInvalid(f"{cron.line!r} will never be due again", "remove the schedule")
+        next_due_at = _next_of(schedule, due.at)
         request = self._request_of(schedule, due.at)
         new = self._new_run(request)
         moving = _as_found(schedule).values(
@@ -200,9 +222,7 @@ class Schedules:
         CronInvalid.
         """
         cron = Cron(schedule.cron, schedule.timezone)
-        latest, next_due_at = cron.latest(now), cron.after(now)
-        if next_due_at is None:
-            raise CronInvalid(f"{cron.line!r} will never be due again", "remove the schedule")
+        latest, next_due_at = cron.latest(now), _next_of(schedule, now)
         until = max(schedule.last_due_at or schedule.created_at, schedule.created_at)
         with self._store.database.writing() as session:
             if latest and latest > schedule.created_at:
@@ -246,6 +266,14 @@ class Schedules:
 
     def _new_run(self, request: PluginRequest) -> NewRun:
         return NewRun.of(request, self._sealer, self._max_payload_bytes)
+
+
+def _next_of(schedule: Schedule, moment: datetime) -> datetime:
+    """Return when it is due after a moment. Raises CronInvalid."""
+    found = Cron(schedule.cron, schedule.timezone).after(moment)
+    if found is None:
+        raise CronInvalid(f"{schedule.cron!r} will never be due again", "remove the schedule")
+    return found
 
 
 def _as_found(schedule: Schedule) -> Update:

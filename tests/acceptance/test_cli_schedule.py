@@ -6,7 +6,7 @@ import pytest
 from typer.main import get_command
 
 from supervisor.cli import app
-from supervisor.cli.failures import UsageWrong
+from supervisor.cli.failures import CommandFailed, UsageWrong
 from supervisor.runs.store import RunStore
 from tests.support.supervisors import DRILLS
 
@@ -82,6 +82,27 @@ def test_what_cannot_be_is_refused_in_words_and_nothing_is_kept(
     with RunStore(url) as store, store.database.reading() as session:
         count = session.connection().exec_driver_sql("SELECT count(*) FROM crewpool_schedules")
         assert count.scalar() == 0
+
+
+def test_a_schedule_is_paused_and_resumed(url, monkeypatch, capsys):
+    monkeypatch.setenv("CREWPOOL_RECORDS_URL", url)
+    monkeypatch.setenv("PLUGIN_DIR", str(DRILLS))
+
+    def said(*arguments):
+        get_command(app.app)(["schedule", *arguments], standalone_mode=False)
+        return "".join(capsys.readouterr())
+
+    made = said("add", "0 7 * * *", "echoes").split()[0]
+    assert "is paused: it fires no more until it is resumed" in said("pause", made)
+    assert "is paused already; nothing was changed" in said("pause", made)
+    assert "paused" in said("list")
+    assert json.loads(said("list", "--json"))[0]["is_paused"] is True
+    assert f"crewpool schedule resume {made}" in said("add", "0 7 * * *", "echoes")
+    assert said("resume", made).startswith("Due next at")
+    assert "is not paused; nothing was changed. Due next at" in said("resume", made)
+    for order in ("pause", "resume"):
+        with pytest.raises(CommandFailed, match="There is no schedule nobody"):
+            said(order, "nobody")
 
 
 def test_where_no_plugins_are_the_name_is_taken_as_it_is(schedule, tmp_path):

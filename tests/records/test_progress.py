@@ -13,6 +13,7 @@ from supervisor.runs.progress import Progress
 from supervisor.runs.publisher import AddressInvalid
 from supervisor.runs.store import RunStore
 from supervisor.streams.wire import Result
+from tests.records.conftest import dispatcher_of
 from tests.support.proxy import Proxy
 from tests.support.servers import HOST, free_port
 from tests.support.waiting import eventually, wait_until
@@ -56,6 +57,21 @@ async def test_a_run_that_began_is_processing_since_then(progress, store, added,
     assert await progress.look() == 1
     assert told(store, begun) == ("processing", 1, START + 1)
     assert {told(store, run_id) for run_id in (waiting, parked)} == {("pending", 0, None)}
+
+
+def test_a_run_is_processing_while_a_supervisor_works_on_it(supervisor, redis_server, tmp_path):
+    url = f"sqlite:///{tmp_path}/runs.db"
+    with dispatcher_of(url, redis_server.url) as dispatcher:
+        stop = start_result_consumer(redis_server.url, dispatcher.store)
+        try:
+            run_id = dispatcher.execute_plugin("sleeps", 7, {"seconds": 60}).run_id
+            wait_until(lambda: dispatcher.store.get(run_id).status == "processing", 20)
+        finally:
+            stop()
+        run = dispatcher.store.get(run_id)
+
+    assert run.attempts == 1
+    assert run.created_at <= run.started_at
 
 
 async def test_a_second_attempt_is_seen_and_the_first_start_counts(progress, store, added, world):

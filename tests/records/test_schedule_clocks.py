@@ -1,4 +1,4 @@
-"""A clock that is set, or wrong for a moment, costs no time of a schedule and doubles none."""
+"""What moves a schedule beside its line: clocks that are set, or wrong for a moment, and pauses."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -186,6 +186,41 @@ def test_of_two_who_move_one_back_one_does(schedules, store, sealer, clock, add_
     assert schedules.move_back(ahead, clock.now) == FIRST
     assert schedules.move_back(ahead, clock.now) is None
     assert schedules.look().ahead == []
+
+
+def test_one_that_is_paused_skips_its_times_until_it_is_resumed(
+    scheduler, schedules, store, clock, add_daily
+):
+    made = add_daily()
+    clock.now = FIRST
+    (due,) = schedules.look().due
+    paused, was_news = schedules.pause(made.id)
+    assert (was_news, paused.is_paused, paused.as_data()["next_due_at"]) == (True, True, None)
+    assert schedules.fire(due, FIRST) is None  # by whoever has seen it before
+    assert schedules.pause(made.id)[1] is False
+
+    clock.now = FIRST + timedelta(days=2, hours=1)
+    assert scheduler.look() == 1.0
+    resumed, was_news = schedules.resume(made.id)
+    assert (was_news, resumed.next_due_at) == (True, FIRST + timedelta(days=3))
+    assert schedules.resume(made.id)[1] is False
+    clock.now = FIRST + timedelta(days=3)
+    scheduler.look()
+
+    assert fired(store) == {run_id_of(made.id, clock.now)}
+    assert schedules.list()[0].missed == 0
+    assert schedules.pause("nobody") is schedules.resume("nobody") is None
+
+
+def test_one_that_is_paused_stays_so_whatever_a_clock_did(scheduler, schedules, clock, add_daily):
+    made = add_daily()
+    clock.now = FIRST + TEN_YEARS
+    scheduler.look()
+    schedules.pause(made.id)
+    clock.now = FIRST
+    settle(scheduler, clock)
+
+    assert schedules.list()[0].is_paused
 
 
 def test_the_time_is_that_of_the_database_and_no_matter_of_who_looks(store, sealer, monkeypatch):
