@@ -48,31 +48,45 @@ from supervisor.wakeups import Wakeups
 
 
 @dataclass
-class Parts:
-    """What a supervisor is made of."""
+class Ground:
+    """What all other parts stand on."""
 
     settings: Settings
     host: str
+    queue: Queue
+    name_of: Callable[[str | int], str]
     log: Log
     clock: Callable[[], float]
     wakeups: Wakeups
     signals: Signals
-    storage: Storage
-    readers: Readers
-    pool: Pool
+    metrics: Metrics
+
+
+@dataclass
+class Streams(Ground):
+    """And what speaks to Redis."""
+
     link: Link
     records: Records
     broker: Broker
+    heartbeat: Heartbeat
+    control: Control
+
+
+@dataclass
+class Parts(Streams):
+    """What a supervisor is made of."""
+
+    storage: Storage
+    readers: Readers
+    pool: Pool
     keeper: Keeper
     ledger: Ledger
     overuse: Overuse
     admission: Admission
     journal: Journal
-    metrics: Metrics
     http: HttpServer
     snapshots: Snapshots
-    heartbeat: Heartbeat
-    control: Control
 
     def snapshot(self, standing: Standing) -> dict[str, Any]:
         """Return what is going on now."""
@@ -86,74 +100,100 @@ async def wire(settings: Settings, environ: Mapping[str, str], companions: set[i
 
     Signals are noted from the first moment on; whoever runs the loop hears of them.
     """
-    log, clock, metrics = Log(), time.monotonic, Metrics()
-    wakeups = Wakeups(clock)
-    signals = Signals(wakeups.ring)
-    signals.install()
-    queue = queue_of(settings)
-    boot = await free_boot(queue, settings.host_name)
-    host = f"{settings.host_name}-{boot}"
-
-    name_of = partial(consumer_of, settings.host_name, boot)
-    link = Link(clock, wakeups.ring, log)
-    records = Records(queue, link, settings.record_ttl_s)
-    journal = Journal(log, metrics, records, host)
-    broker = Broker(queue, link, records, name_of, wakeups.ring, log)
-    judge = Judge(settings)
+    streams = _streams(await _ground(settings))
+    log, judge = streams.log, Judge(settings)
+    journal = Journal(log, streams.metrics, streams.records, streams.host)
     environment = _environment(settings, environ, log)
     journal.hide(environment.secrets)
     judge.environment_secrets = environment.secrets
-    ledger = Ledger(broker, journal, judge, environment, settings)
-    sweeper = Sweeper(host, name_of("sweep"), judge.of_lapsed)
+    ledger = Ledger(streams.broker, journal, judge, environment, settings)
     identity = identity_of(settings.worker_user)
     storage = Storage(settings.storage_dir or Path(tempfile.gettempdir()), identity)
-    cgroups = Cgroups(choose_folder(), identity.uid if identity else None)
-    plan = ZygotePlan.of(settings, environment.of_zygote, storage.path)
-    plan = replace(plan, cgroup=str(cgroups.folder or ""))
-    readers = _readers(wakeups, journal, ledger, companions)
-    recycling = Recycling(Limits(settings.max_runs_per_worker, settings.max_worker_age_s))
-    pool = Pool(Spawner(plan, cgroups), readers, clock, settings.boot_timeout_s, recycling, log)
-    placing = Placing(settings.worker_nice, by_slot=settings.worker_affinity == "core")
-    pool.answers.at_claim += [placing.place, cgroups.place]
+    readers = _readers(streams.wakeups, journal, ledger, companions)
+    pool = _pool(streams, environment, storage, readers)
 
     def limits_of(plugin: str) -> MemoryLimits:
         return memory_limits(ledger.catalogue, settings, plugin)
 
     marks = Marks(settings.memory_mark, settings.memory_stall)
     return Parts(
-        settings=settings,
-        host=host,
-        log=log,
-        clock=clock,
-        wakeups=wakeups,
-        signals=signals,
+        **vars(streams),
         storage=storage,
         readers=readers,
         pool=pool,
-        link=link,
-        records=records,
-        broker=broker,
-        keeper=_keeper(settings, queue, broker, sweeper, log),
+        keeper=_keeper(streams, judge),
         ledger=ledger,
         overuse=Overuse(limits_of),
         admission=Admission(marks, pool.handles, ledger, limits_of, log),
         journal=journal,
-        metrics=metrics,
         http=HttpServer(),
-        snapshots=Snapshots(host),
-        heartbeat=Heartbeat(queue, link, host, settings.heartbeat_every_s),
-        control=Control(queue, settings.redis_address, link, host, wakeups.ring, log),
+        snapshots=Snapshots(streams.host),
     )
 
 
-def _keeper(settings: Settings, queue: Queue, broker: Broker, sweeper: Sweeper, log: Log) -> Keeper:
+async def _ground(settings: Settings) -> Ground:
+    clock = time.monotonic
+    wakeups = Wakeups(clock)
+    signals = Signals(wakeups.ring)
+    signals.install()
+    queue = queue_of(settings)
+    boot = await free_boot(queue, settings.host_name)
+    return Ground(
+        settings=settings,
+        host=f"{settings.host_name}-{boot}",
+        queue=queue,
+        name_of=partial(consumer_of, settings.host_name, boot),
+        log=Log(),
+        clock=clock,
+        wakeups=wakeups,
+        signals=signals,
+        metrics=Metrics(),
+    )
+
+
+def _streams(ground: Ground) -> Streams:
+    settings, queue, host, log = ground.settings, ground.queue, ground.host, ground.log
+    ring = ground.wakeups.ring
+    link = Link(ground.clock, ring, log)
+    records = Records(queue, link, settings.record_ttl_s)
+    return Streams(
+        **vars(ground),
+        link=link,
+        records=records,
+        broker=Broker(queue, link, records, ground.name_of, ring, log),
+        heartbeat=Heartbeat(queue, link, host, settings.heartbeat_every_s),
+        control=Control(queue, settings.redis_address, link, host, ring, log),
+    )
+
+
+def _pool(streams: Streams, environment: Environment, storage: Storage, readers: Readers) -> Pool:
+    settings = streams.settings
+    identity = identity_of(settings.worker_user)
+    cgroups = Cgroups(choose_folder(), identity.uid if identity else None)
+    plan = ZygotePlan.of(settings, environment.of_zygote, storage.path)
+    plan = replace(plan, cgroup=str(cgroups.folder or ""))
+    recycling = Recycling(Limits(settings.max_runs_per_worker, settings.max_worker_age_s))
+    pool = Pool(
+        Spawner(plan, cgroups),
+        readers,
+        streams.clock,
+        settings.boot_timeout_s,
+        recycling,
+        streams.log,
+    )
+    placing = Placing(settings.worker_nice, by_slot=settings.worker_affinity == "core")
+    pool.answers.at_claim += [placing.place, cgroups.place]
+    return pool
+
+
+def _keeper(streams: Streams, judge: Judge) -> Keeper:
+    settings = streams.settings
     rhythm = Rhythm(settings.lease_s, settings.renew_every_s, settings.sweep_every_s)
-    return Keeper(queue, broker, rhythm, sweeper, log)
+    sweeper = Sweeper(streams.host, streams.name_of("sweep"), judge.of_lapsed)
+    return Keeper(streams.queue, streams.broker, rhythm, sweeper, streams.log)
 
 
-def _readers(
-    wakeups: Wakeups, journal: Journal, ledger: Ledger, companions: set[int]
-) -> Readers:
+def _readers(wakeups: Wakeups, journal: Journal, ledger: Ledger, companions: set[int]) -> Readers:
     def said(handle: Handle, line: str) -> None:
         journal.crew_said(handle, ledger.in_hand.get(handle.slot), line)
 

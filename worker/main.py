@@ -76,38 +76,42 @@ def serve(slot: int, sock: socket.socket, executor: Executor) -> NoReturn:
     try:
         line.send(READY)
         executor.tidy(TIDY_S, line.is_spoken_to)
-        while (run := line.next_word()) is not None:
-            if isinstance(run, Alone):
-                executor.take_over()
-                executor.tidy(TIDY_S, line.is_spoken_to)
+        while (word := line.next_word()) is not None:
+            if isinstance(word, Assignment):
+                _run(slot, word, line, executor, audit)
                 continue
-            title = _title(slot, run)
-            setproctitle.setproctitle(title)
-
-            def tell(progress: Progress, title: str = title) -> None:
-                setproctitle.setproctitle(f"{title} {_phase(progress)}")
-                line.tell(progress)
-
-            outcome = executor.execute(run, tell)
-            # Before the outcome: after it the supervisor takes lines for the next run's.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            setproctitle.setproctitle(f"crewpool s{slot} idle")
-
-            def mask(name: str, run: Assignment = run) -> str:
-                return redact(name, secrets_of(run.settings, os.environ, run.env.values()))
-
-            line.tell(outcome.model_copy(update={"left": audit.after(mask)}))
-            # What the crew made refers to itself in rings; until its next full collection, which
-            # may never come, each worker would keep 2 MB of it. 1 to 2 ms, off the run's clock.
-            gc.collect()
-            executor.tidy(min(TIDY_S + outcome.duration_s / 10, TIDY_MOST_S), line.is_spoken_to)
+            executor.take_over()
+            executor.tidy(TIDY_S, line.is_spoken_to)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the supervisor is gone or let go of us; both mean: leave
     except BaseException:  # noqa: BLE001  # a bug of ours: say it where the supervisor reads
         sys.excepthook(*sys.exc_info())
         code = 70
     os._exit(code)
+
+
+def _run(slot: int, run: Assignment, line: Line, executor: Executor, audit: Audit) -> None:
+    """Run one crew, tell how it ended, and tidy up after it."""
+    title = _title(slot, run)
+    setproctitle.setproctitle(title)
+
+    def tell(progress: Progress) -> None:
+        setproctitle.setproctitle(f"{title} {_phase(progress)}")
+        line.tell(progress)
+
+    def mask(name: str) -> str:
+        return redact(name, secrets_of(run.settings, os.environ, run.env.values()))
+
+    outcome = executor.execute(run, tell)
+    # Before the outcome: after it the supervisor takes lines for the next run's.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    setproctitle.setproctitle(f"crewpool s{slot} idle")
+    line.tell(outcome.model_copy(update={"left": audit.after(mask)}))
+    # What the crew made refers to itself in rings; until its next full collection, which
+    # may never come, each worker would keep 2 MB of it. 1 to 2 ms, off the run's clock.
+    gc.collect()
+    executor.tidy(min(TIDY_S + outcome.duration_s / 10, TIDY_MOST_S), line.is_spoken_to)
 
 
 def _title(slot: int, run: Assignment) -> str:
