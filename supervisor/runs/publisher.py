@@ -26,6 +26,7 @@ from supervisor.streams.publish import Published, PublishUncertain, QueueFull, p
 from worker.errors import CrewpoolError
 
 Answer = TypeVar("Answer")
+RIGHTS = "give the user of REDIS_URL the rights of `crewpool` in deploy/redis/users.acl"
 
 
 class AddressInvalid(CrewpoolError):  # noqa: N818  # named for what happened
@@ -42,12 +43,15 @@ class PublishFailed(CrewpoolError):  # noqa: N818  # named for what happened
     """Redis did not take the run.
 
     `is_retryable`: it is away or full, and later it may; else it refuses us, and somebody has
-    to change something. `is_known_to_have_failed` is False when the reply got lost.
+    to change something, a right where `is_permission`. `is_known_to_have_failed` is False when
+    the reply got lost.
     """
 
     def __init__(self, run_id: str, cause: CrewpoolError) -> None:
         self.run_id = run_id
         self.is_retryable = not isinstance(cause, Refused) or cause.is_passing
+        self.is_permission = isinstance(cause, Refused) and cause.is_permission
+        self.next_step = RIGHTS if self.is_permission else getattr(cause, "next_step", None)
         self.is_known_to_have_failed = not isinstance(cause, PublishUncertain)
         advice = "publish it again later" if self.is_retryable else "a retry cannot help"
         super().__init__(f"Run {run_id} was not published ({advice}): {cause}")

@@ -59,13 +59,14 @@ class Round:
 
     `refused` are runs that would not go, with the reason: a reason of their own if the next one
     goes, else one that concerns all. `skipped` are those that others may publish, `because` is
-    the reason of one of them.
+    the reason of one of them, `denied` how many in a row we lacked the right for.
     """
 
     published: int = 0
     cancelled: int = 0
     failed: int = 0
     skipped: int = 0
+    denied: int = 0
     because: str = ""
     trouble: str = ""
     refused: dict[str, str] = field(default_factory=dict)
@@ -163,13 +164,17 @@ class Relay:
         try:
             self._publisher.place(request_of(run, self._sealer))
         except OutboxKeyUnfit as error:
-            # Another relay may have its key.
-            self._store.note_skipped(run_id, str(error))
-            done.skipped, done.because = done.skipped + 1, f"{error} (next: {error.next_step})"
+            self._skip(run, error, done)
         except RequestInvalid as error:
             self._fail(run_id, str(error), done)
         except Exception as error:  # noqa: BLE001  # one broken record must not stop all others
-            told = str(error) if isinstance(error, CrewpoolError) else repr(error)[:300]
+            told = _told(error)
+            if getattr(error, "is_permission", False):
+                self._skip(run, error, done)
+                done.denied += 1
+                if done.denied == MOST_REFUSED:
+                    done.trouble = told
+                return False
             self._store.note_failure(run_id, told)
             is_passing = getattr(error, "is_retryable", False) or isinstance(error, AddressInvalid)
             if not is_passing:
@@ -178,15 +183,24 @@ class Relay:
                 # It would be the same with all that follow; they stay, in order.
                 done.trouble = told
         else:
+            done.denied = 0
             return True
         return False
+
+    def _skip(self, run: "PluginRun", error: Exception, done: Round) -> None:
+        """Leave a run to another relay, which may have the key or the right."""
+        told, next_step = _told(error), getattr(error, "next_step", None)
+        if run.last_publish_error != told:
+            self._store.note_skipped(run.plugin_run_id, told)
+        done.skipped += 1
+        done.because = f"{told} (next: {next_step})" if next_step else told
 
     def _cancel(self, run_id: str, done: Round) -> None:
         """Let Redis hear of a cancel: of a run that never came there, or came there meanwhile."""
         try:
             self._publisher.cancel(run_id)
         except Exception as error:  # noqa: BLE001  # one that is refused must not stop all others
-            told = str(error) if isinstance(error, CrewpoolError) else repr(error)[:300]
+            told = _told(error)
             if isinstance(error, RedisAway) or getattr(error, "is_passing", False):
                 done.trouble = told
             # Another relay may have the right.
@@ -198,8 +212,8 @@ class Relay:
     def _give_up_refused(self, done: Round) -> None:
         """Give up what would not go, when another one did.
 
-        A right that we lack, say, is refused to all of them: what was accepted is not given up
-        for what can be mended.
+        A wrong password, say, is refused to all of them: what was accepted is not given up for
+        what can be mended.
         """
         for run_id, error in done.refused.items():
             self._fail(run_id, error, done)
@@ -219,3 +233,7 @@ class Relay:
             skipped = f"{done.skipped} runs wait for another relay: {done.because}"
             self._log.warning("outbox_waits", error=done.trouble or skipped)
         self._told = told
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, CrewpoolError) else repr(error)[:300]

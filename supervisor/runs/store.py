@@ -160,7 +160,8 @@ class RunStore:
 
     def mark_cancelled(self, run_id: str) -> bool:
         """Note that Redis has heard of a cancel, and empty its place in the outbox."""
-        return self.database.change(statements.cancelled(run_id).values(payload=None))
+        with self.database.writing(is_fleeting=True) as session:
+            return changed(session, statements.cancelled(run_id).values(payload=None)) > 0
 
     def note_failure(self, run_id: str, error: str) -> bool:
         """Note that a run could not be published now. It stays in the outbox."""
