@@ -277,7 +277,8 @@ def test_with_records_a_run_waits_for_redis_in_the_outbox(own_server, start_gate
     again = gateway.ask(asked, Idempotency_Key="order-1")
     other = gateway.ask({**asked, "user_id": 8}, Idempotency_Key="order-1")
     shown = gateway.get(accepted.headers["Location"])
-    dropped = gateway.ask(ASKED)
+    dropped = gateway.ask(ASKED).json()["plugin_run_id"]
+    cancelled = gateway.cancel(dropped)
 
     assert (accepted.status_code, accepted.json()["what"]) == (202, "waiting")
     assert again.json()["plugin_run_id"] == accepted.json()["plugin_run_id"]
@@ -287,6 +288,10 @@ def test_with_records_a_run_waits_for_redis_in_the_outbox(own_server, start_gate
     wait_until(lambda: gateway.get("/health/ready").json() == away, what="it is told")
 
     own_server.start()
-    wait_until(lambda: own_server.client.xlen(REQUESTS) == 2, 20, "the relay has published them")
-    assert gateway.cancel(dropped.json()["plugin_run_id"]).status_code == 202
+    wait_until(lambda: own_server.client.xlen(RESULTS) == 1, 20, "Redis has heard of the cancel")
+    wait_until(lambda: own_server.client.xlen(REQUESTS) == 1, 20, "the relay has published it")
+    assert (cancelled.status_code, cancelled.json()["was"]) == (202, "pending")
+    assert gateway.cancel(dropped).status_code == 409
+    assert gateway.get(f"/v1/runs/{dropped}").json()["error"] == "cancelled"
+    assert gateway.cancel(accepted.json()["plugin_run_id"]).status_code == 202
     assert "s3cret" not in gateway.log()
