@@ -12,6 +12,7 @@ from supervisor.cli.options import AsJson, checked_queue
 from supervisor.cli.progressline import ProgressLine
 from supervisor.cli.waiting import BLOCK_S, NoResultInTime, ResultGone, Waiting
 from supervisor.configuration import load
+from supervisor.errors import RedisAway
 from supervisor.settings import Settings
 from supervisor.streams import inspect
 from supervisor.streams.queue import Queue
@@ -66,10 +67,14 @@ async def _follow(
         run = None if store is None else store.get(run_id)
         if (known := kept.result_of(run)) is not None:
             return known
-        # Before we look: a result that comes meanwhile must not be missed.
-        await results.start_here()
-        if (found := await _earlier(queue, run_id, is_known=run is not None)) is not None:
-            return found
+        try:
+            # Before we look: a result that comes meanwhile must not be missed.
+            await results.start_here()
+            if (found := await _earlier(queue, run_id, is_known=run is not None)) is not None:
+                return found
+        except RedisAway:
+            if run is None:
+                raise  # else it is published, or given up, while we wait
         with ProgressLine() as line:
             waiting = Waiting(queue, results, run_id, line.show, render.talk)
             return await kept.awaited(waiting.result(timeout_s), store, run_id)

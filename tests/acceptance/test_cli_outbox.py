@@ -34,12 +34,19 @@ def test_a_run_whose_key_is_lost_is_found_and_cancelled(crewpool, records):
     assert (shown.returncode, "cancelled" in shown.stderr) == (1, True)
 
 
-def test_following_a_run_that_is_given_up_ends_with_the_reason(crewpool, redis_server, records):
+@pytest.mark.parametrize("redis", ["there", "away"])
+def test_following_a_run_that_is_given_up_ends_with_the_reason(
+    crewpool, redis_server, records, redis
+):
     url, run_id, store = records
+    where = redis_server.url if redis == "there" else NOWHERE
     following = crewpool.start(
-        *("runs", "follow", run_id), REDIS_URL=redis_server.url, CREWPOOL_RECORDS_URL=url
+        *("runs", "follow", run_id), REDIS_URL=where, CREWPOOL_RECORDS_URL=url
     )
-    wait_until(lambda: "xread" in {c["cmd"] for c in redis_server.client.client_list()}, 20)
+    if redis == "there":
+        wait_until(lambda: "xread" in {c["cmd"] for c in redis_server.client.client_list()}, 20)
+    else:
+        following.wait_for("Trying again")
     store.fail(run_id, "its request breaks the contract")
 
     assert following.wait_exit() == 1
