@@ -138,7 +138,7 @@ def _port(settings: Settings) -> list[Finding]:
         return [good("port", f"any free port of {settings.http_host}")]
     if not (trouble := preflight.port_trouble(settings)):
         return [good("port", f"{where} is free")]
-    if health.is_supervisor(settings):
+    if health.answers(settings.http_host, settings.http_port):
         return [good("port", f"a supervisor answers on {where}")]
     return [problem("port", *trouble)]
 

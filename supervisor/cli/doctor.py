@@ -8,6 +8,7 @@ import typer
 
 from supervisor.cli import (
     checks_host,
+    checks_records,
     checks_redis,
     checks_workers,
     checks_zygote,
@@ -32,8 +33,8 @@ HELP = """Look at everything that a supervisor needs; tell all problems at once,
 
 Python and the package, settings and variables, plugins, the model's key, the folder for
 CrewAI's files, the port of the probes, Redis (version, eviction, durability, permissions,
-streams), and the fork gate: the zygote is started for real, which takes some seconds.
-Nothing is changed.
+streams), run records and the gateway where they are configured, and the fork gate: the zygote is
+started for real, which takes some seconds. Nothing is changed.
 
 \b
 Examples:
@@ -85,6 +86,8 @@ def _findings() -> Iterator[Finding]:
         yield problem("redis", *trouble)
     else:
         yield from _of_redis(settings)
+    yield from checks_records.of_records(settings)
+    yield from checks_records.of_gateway(settings)
     in_the_way = (plugin_dir_trouble, storage_trouble, worker_user_trouble)
     if not any(trouble(settings) for trouble in in_the_way):
         with render.status("starting the zygote: CrewAI and the plugins are imported"):

@@ -57,10 +57,10 @@ def health(
     raise CommandFailed(told, "the supervisor's log, or crewpool doctor")
 
 
-def is_supervisor(settings: Settings) -> bool:
-    """Whether a supervisor answers where the settings say."""
+def answers(host: str, port: int) -> bool:
+    """Whether a program of ours answers there."""
     try:
-        _, body = _ask(_with_path(_own_url(settings), "/health/live"))
+        _, body = _ask(_with_path(_url_of(host, port), "/health/live"))
     except CommandFailed:
         return False
     return body.get("status") in ("alive", "stalled")
@@ -70,12 +70,12 @@ def _own_url(settings: Settings) -> str:
     if settings.http_port == 0:
         told = "CREWPOOL_HTTP_PORT=0 takes any free port: its number stands in the supervisor's log"
         raise UsageWrong(told, "crewpool health --url http://127.0.0.1:PORT")
-    host = ANY_ADDRESS.get(settings.http_host, settings.http_host)
-    return (
-        f"http://[{host}]:{settings.http_port}"
-        if ":" in host
-        else f"http://{host}:{settings.http_port}"
-    )
+    return _url_of(settings.http_host, settings.http_port)
+
+
+def _url_of(host: str, port: int) -> str:
+    host = ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _with_path(url: str, path: str) -> str:

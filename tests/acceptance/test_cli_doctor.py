@@ -74,12 +74,19 @@ def test_all_problems_are_told_at_once_indented_on_stderr_with_their_cures(crewp
 
 
 def test_the_same_is_told_as_json(crewpool):
-    examined = crewpool("doctor", "--json", REDIS_URL=NOWHERE, PLUGIN_DIR=BROKEN)
+    examined = crewpool(
+        *("doctor", "--json"),
+        REDIS_URL=NOWHERE,
+        PLUGIN_DIR=BROKEN,
+        CREWPOOL_RECORDS_URL="postgresql://app:hush@127.0.0.1:1/app",
+        CREWPOOL_GATEWAY_HOST="0.0.0.0",
+    )
 
     found = problems(examined)
     assert examined.returncode == 1
     assert json.loads(examined.stdout)["ok"] is False
-    assert {topic for topic, _ in found} == {"plugins", "redis"}
+    assert {topic for topic, _ in found} == {"plugins", "redis", "records", "gateway"}
+    assert "hush" not in examined.stdout + examined.stderr
     assert all(found.values()), "each has a cure"
 
 
