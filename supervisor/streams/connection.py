@@ -6,7 +6,7 @@ second entry (trap R1). We repeat only what is safe to repeat, and do it ourselv
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.asyncio import Redis
@@ -68,6 +68,9 @@ async def answering(client: Redis) -> AsyncIterator[None]:
     try:
         yield
     except (*_AWAY, *_ELSEWHERE) as error:
+        # What ended this one ended those that lie idle: each would fail once more, for nothing.
+        with suppress(*_AWAY):
+            await client.connection_pool.disconnect(inuse_connections=False)
         raise _away(client, error) from None
     except ResponseError as error:
         if str(error).startswith(_NOT_HERE):
