@@ -21,6 +21,7 @@ def listen(settings: Settings, host_field: str, port_field: str) -> socket.socke
         named, cure = variable_of(host_field), "127.0.0.1 and 0.0.0.0 always are"
         if number == errno.EADDRINUSE:
             named, cure = variable_of(port_field), "choose another, or 0 for any free one"
-        what = getattr(error, "strerror", None) or "it is no address"
+        # What socket adds says again where.
+        what = (getattr(error, "strerror", None) or "it is no address").partition(" (while")[0]
         said = f"{named}: cannot listen on port {port} of {host} ({what}); {cure}"
         raise SettingsWrong([said]) from None

@@ -31,6 +31,7 @@ Examples:
   crewpool health
   crewpool health --live
   crewpool health --url http://10.0.0.7:8000
+  crewpool health --url http://127.0.0.1:8001           crewpool results consume
   HEALTHCHECK CMD ["crewpool", "health", "--live"]      in a Dockerfile
 \b
 Asks CREWPOOL_HTTP_HOST (default 127.0.0.1), CREWPOOL_HTTP_PORT (default 8000) for 3 s.
@@ -43,7 +44,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(help=HELP)
 def health(
     *,
-    url: Annotated[str, typer.Option(help="Another supervisor, http://host:port.")] = "",
+    url: Annotated[str, typer.Option(help="Another program of ours, http://host:port.")] = "",
     live: Annotated[bool, typer.Option("--live", help="Alive instead of ready.")] = False,
 ) -> None:
     """Ask once."""

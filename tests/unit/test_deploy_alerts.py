@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from supervisor.observe.gateway import GatewayMetrics
 from supervisor.observe.metrics import Metrics
 from supervisor.observe.records import RecordsMetrics
 
@@ -45,13 +46,15 @@ def test_promtool_takes_the_configuration_with_its_rules(promtool):
 
 
 def test_alerts_look_only_at_metrics_and_labels_that_there_are():
-    metrics = {m.name for of in (Metrics, RecordsMetrics) for m in of().registry.collect()}
+    programs = (Metrics, RecordsMetrics, GatewayMetrics)
+    metrics = {metric.name for of in programs for metric in of().registry.collect()}
     labels = {
         "crewpool_passed_runs": {"kind"},
         "crewpool_dead_letters": {"reason"},
         "crewpool_plugin_paused": {"plugin", "state"},
         "crewpool_parked_runs": {"plugin"},
         "crewpool_records_dead_letters": {"reason"},
+        "crewpool_gateway_refused": {"reason"},
     }
 
     for name, rule in rules().items():
@@ -156,6 +159,15 @@ FIRES = {
         {'crewpool_records_schedules_not_fired_total{instance="a"}': "0+60x15"},
         "8m",
         {"severity": "warning"},
+    ),
+    "CrewpoolGatewayRefuses": (
+        {
+            'crewpool_gateway_refused_total{reason="away",instance="a"}': "0+1x30",
+            'crewpool_gateway_refused_total{reason="busy",instance="a"}': "0 1x30",
+            'crewpool_gateway_refused_total{reason="invalid",instance="a"}': "0+9x30",
+        },
+        "12m",
+        {"severity": "warning", "reason": "away"},
     ),
     "CrewpoolApplicationDown": (
         {
