@@ -177,11 +177,14 @@ def _alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        # Some file systems of other machines have no such lock, and no place for a database.
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield
-        # Somebody who was forked meanwhile holds it, too.
-        fcntl.flock(held, fcntl.LOCK_UN)
     finally:
+        # Somebody who was forked meanwhile holds it, too, and would keep it.
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_UN)
         os.close(held)
 
 

@@ -223,6 +223,15 @@ def test_one_that_is_paused_stays_so_whatever_a_clock_did(scheduler, schedules, 
     assert schedules.list()[0].is_paused
 
 
+def test_a_lease_that_a_clock_took_which_was_ahead_is_free(store, clock):
+    clock.now = FIRST + TEN_YEARS
+    assert store.leases.take("name", "who died then", 10)
+    clock.now = FIRST
+
+    assert store.leases.take("name", "another", 10)
+    assert not store.leases.take("name", "a third", 10)
+
+
 def test_the_time_is_that_of_the_database_and_no_matter_of_who_looks(store, sealer, monkeypatch):
     schedules = Schedules(store, sealer)
     with store.database.reading() as session:
