@@ -74,16 +74,16 @@ def test_each_record_is_right_whatever_step_a_consumer_dies_at(database, url, wo
             numbers[run_id] = number
             finish(world, run_id, number)
         finish(world, f"nobody-knows-{turn}", 1)
-        assert start(step).wait(30) == -9, step
+        assert start(step).wait(60) == -9, step
     healthy = start()
 
     with RunStore(url) as store:
-        wait_until(lambda: not store.counts().get("pending"), 20, "all records have ended")
+        wait_until(lambda: not store.counts().get("pending"), 60, "all records have ended")
         wait_until(
-            lambda: world.client.xpending(RESULTS, GROUP)["pending"] == 0, 20, "all is let go of"
+            lambda: world.client.xpending(RESULTS, GROUP)["pending"] == 0, 60, "all is let go of"
         )
         healthy.terminate()
-        assert healthy.wait(20) == 0
+        assert healthy.wait(60) == 0
         runs = {run_id: store.get(run_id) for run_id in numbers}
 
     for run_id, run in runs.items():

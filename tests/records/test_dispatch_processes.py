@@ -2,30 +2,26 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
-import threading
+from functools import partial
 
 import pytest
 
 from supervisor.runs.store import RunStore
 from tests.support.redis_world import REQUESTS
 from tests.support.supervisors import PASSED_ON, ROOT
+from tests.support.threads import at_once
 
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_threads_share_a_dispatcher(dispatcher, world):
     def dispatch(user):
-        for n in range(10):
-            assert dispatcher.execute_plugin("hello", user, {"n": n}).what == "published"
+        return {dispatcher.execute_plugin("hello", user, {"n": n}).what for n in range(10)}
 
-    threads = [threading.Thread(target=dispatch, args=(user,)) for user in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
+    assert at_once(*[partial(dispatch, user) for user in range(6)]) == [{"published"}] * 6
     assert world.client.xlen(REQUESTS) == 60
     assert dispatcher.store.counts() == {"pending": 60, "outbox": 0}
 
@@ -34,6 +30,7 @@ def test_threads_share_a_dispatcher(dispatcher, world):
 def test_a_fork_of_the_application_dispatches_for_itself(dispatcher, world):
     dispatcher.execute_plugin("hello", 1)
     if (child := os.fork()) == 0:
+        signal.alarm(60)
         try:
             told = dispatcher.execute_plugin("hello", 2)
             os._exit(0 if told.what == "published" and dispatcher._thread.is_alive() else 2)

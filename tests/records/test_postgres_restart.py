@@ -19,7 +19,7 @@ from supervisor.streams.wire import Result
 from tests.records.conftest import dispatcher_of
 from tests.support.postgres import PostgresServer
 from tests.support.redis_world import RESULTS
-from tests.support.waiting import wait_until
+from tests.support.waiting import stays_true, wait_until
 
 ON = ("postgresql",)
 REQUESTS, DEAD, GROUP = "plugin:requests", "plugin:results:dlq", "go-workers"
@@ -45,7 +45,7 @@ def url(server, database):
 @pytest.fixture
 def quick(monkeypatch):
     """Give up, and try again, in moments."""
-    monkeypatch.setattr(postgres, "ANSWER_S", 0.5)
+    monkeypatch.setattr(postgres, "ANSWER_S", 1.0)
     monkeypatch.setattr(postgres, "CONNECT_S", 2)  # libpq knows no less
     monkeypatch.setattr(consumer, "FIRST_PAUSE_S", 0.1)
     monkeypatch.setattr(consumer, "LONGEST_PAUSE_S", 0.5)
@@ -84,7 +84,7 @@ def test_no_call_waits_for_ever_for_a_server_that_is_frozen(server, store, added
         began = time.monotonic()
         with pytest.raises(RecordsAway):
             store.get(run_id)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20  # without bounds that are quick, 30
 
     assert store.apply_result(Result(run_id, "completed", "{}")) == "applied"
 
@@ -93,7 +93,7 @@ def test_no_call_waits_for_ever_for_a_server_that_is_frozen(server, store, added
 def test_a_transaction_whose_server_freezes_is_given_up_and_taken_back(server, store, added):
     run_id = added()
     with (
-        pytest.raises(RecordsAway, match=r"no answer within 0\.5 s"),
+        pytest.raises(RecordsAway, match="no answer within 1 s"),
         store.database.writing() as session,
     ):
         connection = session.connection()
@@ -106,7 +106,7 @@ def test_a_transaction_whose_server_freezes_is_given_up_and_taken_back(server, s
 
 def test_a_server_that_waits_for_a_lock_gives_up_by_itself(server, url, store, added):
     run_id = added()
-    with RunStore(f"{url}?options=-cstatement_timeout%3D300") as hurried:
+    with RunStore(f"{url}?options=-cstatement_timeout%3D1000") as hurried:
         with server.connected() as holder, holder.transaction():
             holder.execute("LOCK TABLE plugin_runs")
             with pytest.raises(RecordsAway, match="statement timeout"):
@@ -130,13 +130,14 @@ def test_each_connection_is_bounded_unless_somebody_else_did(url, store):
 
 @pytest.mark.usefixtures("quick")
 def test_an_upgrade_waits_for_another_one_for_as_long_as_it_takes(server, store, monkeypatch):
-    monkeypatch.setattr(postgres, "ANSWER_S", 0.2)
+    monkeypatch.setattr(postgres, "ANSWER_S", 0.5)
     upgrade = threading.Thread(target=store.upgrade)
     with server.connected() as holder, holder.transaction():
         holder.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(b"crewpool")])
         upgrade.start()
-        upgrade.join(1)
-        assert upgrade.is_alive()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_until(lambda: holder.execute(waiting).fetchone() == (1,))
+        stays_true(upgrade.is_alive, 0.8, "it waits")
     upgrade.join(10)
 
     assert not upgrade.is_alive()
@@ -185,8 +186,8 @@ def test_nothing_is_lost_while_the_database_restarts_and_freezes(server, url, wo
     def goes_on(store):
         """Whether more is asked for, and more has ended."""
         asked, ended = len(runs), store.counts().get("completed", 0)
-        wait_until(lambda: len(runs) > asked + 20, 20, "runs are asked for")
-        wait_until(lambda: store.counts().get("completed", 0) > ended + 20, 20, "runs end")
+        wait_until(lambda: len(runs) > asked + 20, 40, "runs are asked for")
+        wait_until(lambda: store.counts().get("completed", 0) > ended + 20, 40, "runs end")
 
     with dispatcher_of(url, redis_server.url) as dispatcher, RunStore(url) as store:
         stop = start_result_consumer(redis_server.url, store, Settings())
@@ -201,11 +202,11 @@ def test_nothing_is_lost_while_the_database_restarts_and_freezes(server, url, wo
                 with server.paused(), pytest.raises(RecordsAway):
                     store.counts()
                 goes_on(store)
-            wait_until(lambda: store.counts().get("completed") == len(runs), 20, "all have ended")
+            wait_until(lambda: store.counts().get("completed") == len(runs), 40, "all have ended")
         finally:
             stop()
         found = {run.plugin_run_id: run.output for run in pages_of(store)}
-        wait_until(lambda: not store.counts().get("outbox"), 20, "nothing waits to be published")
+        wait_until(lambda: not store.counts().get("outbox"), 40, "nothing waits to be published")
 
     assert found == runs
     asked_for = [json.loads(f["payload"]) for _, f in world.client.xrange(REQUESTS)]

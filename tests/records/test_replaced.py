@@ -119,13 +119,13 @@ def test_a_fork_in_the_middle_of_the_first_connection_has_its_own(url):
         @event.listens_for(store.database._engine, "connect")
         def _wait(*_):
             inside.set()
-            may_go_on.wait(10)
+            may_go_on.wait(60)
 
         thread = threading.Thread(target=store.counts)
         thread.start()
         assert inside.wait(10)
         if (child := os.fork()) == 0:
-            signal.alarm(10)
+            signal.alarm(60)
             try:
                 os._exit(0 if store.counts() == {"outbox": 0} else 2)
             finally:

@@ -3,6 +3,7 @@
 import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import update
@@ -20,6 +21,7 @@ from supervisor.runs.store import RunStore
 from supervisor.settings import Settings
 from tests.records.conftest import MOST_BYTES, SECRET
 from tests.support.servers import HOST, free_port
+from tests.support.threads import at_once
 from tests.support.waiting import wait_until
 
 DAY_S = 86_400
@@ -90,22 +92,10 @@ def test_of_several_who_see_the_same_time_one_fires(schedules, store, clock, url
     made, _ = schedules.add(new())
     clock.now = FIRST
     seen = schedules.look().due
-    barrier, fired = threading.Barrier(4), []
-
-    def fire(others):
-        barrier.wait()
-        fired.append(others.fire(seen[0], FIRST))
-
     with ExitStack() as stores:
-        threads = []
-        for _ in range(4):
-            other = stores.enter_context(RunStore(url, clock))
-            others = Schedules(other, sealer, MOST_BYTES, clock)
-            threads.append(threading.Thread(target=fire, args=(others,)))
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        opened = [stores.enter_context(RunStore(url, clock)) for _ in range(4)]
+        others = [Schedules(other, sealer, MOST_BYTES, clock) for other in opened]
+        fired = at_once(*[partial(other.fire, seen[0], FIRST) for other in others])
 
     assert len([firing for firing in fired if firing]) == 1
     assert runs(store) == [run_id_of(made.id, FIRST)]
@@ -268,15 +258,15 @@ def test_while_redis_is_away_what_is_due_waits_in_the_outbox(schedules, store, s
     assert store.counts() == {"pending": 3, "outbox": 3}
 
 
-def test_a_schedule_of_every_minute_fires_by_the_real_clock(url, sealer, redis_server):
+def test_a_schedule_fires_by_the_real_clock(url, sealer, redis_server):
     stop, now = threading.Event(), datetime.now(UTC)
     with (
         RunStore(url) as store,
         Dispatcher(store, Publisher(settings=Settings(redis_url=redis_server.url))) as dispatcher,
     ):
         schedules = Schedules(store, sealer)
-        made, _ = schedules.add(new(cron=Cron("* * * * *", "UTC")))
-        # Its next minute shall come in a moment, and not in one.
+        made, _ = schedules.add(new(cron=Cron("0 0 29 2 *", "UTC")))
+        # Its next time shall come in a moment, and the one after it not before the test is over.
         soon = now + timedelta(seconds=1.5)
         of_it = update(Schedule).where(Schedule.id == made.id)
         store.database.change(of_it.values(next_due_at=soon))

@@ -1,7 +1,6 @@
 """The tables are those of models.py, come up from nothing, and are never guessed at."""
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from supervisor.runs.errors import RecordsAway, RecordsMisconfigured, RecordsOut
 from supervisor.runs.models import Base
 from supervisor.runs.store import RunStore
 from tests.support.servers import HOST, free_port
+from tests.support.threads import at_once
 
 
 @pytest.fixture
@@ -60,21 +60,11 @@ def test_half_an_upgrade_is_none(empty):
 
 
 def test_of_several_that_upgrade_at_once_one_does(empty_url):
-    told, barrier = [], threading.Barrier(4)
-
     def upgrade():
         with RunStore(empty_url) as store:
-            barrier.wait()
-            told.append(store.upgrade()[1])
-            store.counts()
+            return store.upgrade()[1], store.counts()
 
-    threads = [threading.Thread(target=upgrade) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert told == [migrations.HEAD] * 4
+    assert at_once(*[upgrade] * 4) == [(migrations.HEAD, {"outbox": 0})] * 4
 
 
 def test_a_file_is_seen_only_with_its_write_ahead_log_and_the_first_one_stays(

@@ -1,7 +1,5 @@
 """Credentials stand nowhere in plain, and are opened by their key only."""
 
-import threading
-
 import pytest
 
 from supervisor.runs.errors import OutboxKeyMissing, OutboxKeyThere, OutboxKeyUnfit
@@ -9,6 +7,7 @@ from supervisor.runs.outbox import NewRun, request_of
 from supervisor.runs.requests import PluginRequest
 from supervisor.runs.sealing import Sealer, make_key
 from tests.records.conftest import MOST_BYTES, SECRET
+from tests.support.threads import at_once
 
 SETTINGS = {"name": "Ada", "_llm_api_key": SECRET, "deep": [{"_token": SECRET}]}
 
@@ -88,17 +87,7 @@ def test_a_new_key_is_put_above_the_old_one(tmp_path):
 
 def test_of_many_that_make_the_key_all_use_the_same(tmp_path):
     path = tmp_path / "runs.db.key"
-    sealers, barrier = [], threading.Barrier(8)
-
-    def make():
-        barrier.wait()
-        sealers.append(Sealer.of(path))
-
-    threads = [threading.Thread(target=make) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    sealers = at_once(*[lambda: Sealer.of(path)] * 8)
 
     sealed = sealers[0].sealed(SECRET)
     assert {sealer.opened(sealed) for sealer in sealers} == {SECRET}

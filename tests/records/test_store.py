@@ -1,7 +1,7 @@
 """Records go forward only, on both databases, whoever comes late or twice."""
 
-import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -9,6 +9,7 @@ from supervisor.runs.answers import Arrival, RunFilter
 from supervisor.runs.errors import CursorInvalid, RunIdTaken
 from supervisor.streams.wire import Result
 from tests.records.conftest import SECRET
+from tests.support.threads import at_once
 
 
 def completed(run_id, output='{"a": 1}', **meta):
@@ -87,17 +88,7 @@ def test_a_unique_run_keeps_others_out_for_its_time_at_most(store, add, clock):
 @pytest.mark.parametrize("facts", [{"plugin_run_id": "r-1"}, {"unique_for_s": 60}])
 def test_of_threads_that_ask_at_the_same_time_one_records(store, add, facts):
     store.counts()
-    told, barrier = [], threading.Barrier(8)
-
-    def ask():
-        barrier.wait()
-        told.append(add(**facts).what)
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    told = at_once(*[lambda: add(**facts).what] * 8)
 
     assert sorted(told) == ["added"] + [("unique" if "unique_for_s" in facts else "known")] * 7
     assert store.counts()["pending"] == 1
@@ -145,21 +136,11 @@ def test_results_are_applied_together(store, added):
 
 def test_consumers_that_apply_the_same_results_do_not_wait_for_each_other(store, added):
     ids = [added() for _ in range(40)]
-    told, barrier = [], threading.Barrier(4)
-
-    def apply(arrivals):
-        barrier.wait()
-        told.extend(store.apply_results(arrivals))
-
     arrivals = [Arrival(completed(run_id)) for run_id in ids]
     orders = (arrivals, arrivals[::-1], arrivals[20:] + arrivals[:20], arrivals)
-    threads = [threading.Thread(target=apply, args=(order,)) for order in orders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    told = at_once(*[partial(store.apply_results, order) for order in orders])
 
-    assert sorted(told) == ["applied"] * 40 + ["duplicate"] * 120
+    assert sorted(what for part in told for what in part) == ["applied"] * 40 + ["duplicate"] * 120
 
 
 def test_a_run_that_started_is_processing_since_its_first_start(store, added, clock):

@@ -6,11 +6,12 @@ asked to (`appendonly`), so that stopping one is losing everything, as in produc
 
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,15 @@ HOST = "127.0.0.1"
 
 
 def free_port():
-    """Return a port that is free now; it may be taken a moment later."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """Return a port that is free now; it may be taken a moment later.
+
+    None of those that the kernel gives to clients, of whom there are thousands meanwhile.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def client_of(url, **options):
