@@ -3,7 +3,8 @@
 Called by warmup.py. At their first use CrewAI, openai and pydantic build schemas and clients of
 some 10 MB; built before the fork they are shared by all workers. A kickoff may start threads,
 and a zygote with a second thread cannot fork (traps C4, C5): it is tried in a fork of its own
-first, and left out where that one ends up with a thread, an error or no end.
+first, and left out where that one ends up with a thread, an error or no end. The trial also
+tells what code a kickoff calls (packing.py).
 """
 
 import asyncio
@@ -13,15 +14,22 @@ import os
 import signal
 import sys
 import tempfile
+import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from worker import gate
 from worker.errors import CrewpoolError
+from worker.packing import codes_called, pack
 
 # A trial that takes longer hangs; the kickoff needs about a tenth of a second.
 TRIAL_S = 10
+# How long a thread that Python has joined may take to be gone for the kernel, too.
+SETTLE_S = 0.2
+# The interpreter notes with a function how it is best run, during its first calls.
+TIMES = 3
 STORAGE = "CREWAI_STORAGE_DIR"
 ANSWER = {
     "id": "none",
@@ -49,22 +57,34 @@ class RehearsalFailed(CrewpoolError):  # noqa: N818  # named for what happened
 
 
 def rehearse() -> None:
-    """Kick a crew off as a run would. Raises RehearsalFailed when the trial of it failed."""
-    if (status := _try_in_a_fork()) != 0:
-        raise RehearsalFailed(status)
-    _kick_off()
+    """Kick a crew off as runs would. Raises RehearsalFailed when the trial of it failed."""
+    pack(_try_in_a_fork())
+    for _ in range(TIMES):
+        _kick_off()
 
 
-def _try_in_a_fork() -> int:
+def _try_in_a_fork() -> frozenset[int]:
+    """Return which code a kickoff calls. Raises RehearsalFailed."""
+    read_end, write_end = os.pipe()
     if pid := os.fork():
-        return os.waitpid(pid, 0)[1]
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as pipe:
+            told = pipe.read()
+        if (status := os.waitpid(pid, 0)[1]) != 0:
+            raise RehearsalFailed(status)
+        return frozenset(array("Q", told))
     # Nothing may return from here: this is a copy of the zygote with all its frames.
     code = 1
     try:
+        os.close(read_end)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(TRIAL_S)
         _kick_off()
+        # Of the second, as the first does much that is done once.
+        called = array("Q", codes_called(_kick_off))
         gate.check("a kickoff")
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(called.tobytes())
         code = 0
     except BaseException as error:  # noqa: BLE001  # said here; the caller goes on without
         print(f"trial kickoff: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  # our log
@@ -84,6 +104,9 @@ def _kick_off() -> None:
     # The policy notes for ever that this thread once had a loop, and then refuses to make
     # one for the crew that asks with get_event_loop().
     asyncio.set_event_loop_policy(None)
+    until = time.monotonic() + SETTLE_S
+    while gate.threads() and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 def _client_without_network() -> Any:

@@ -54,3 +54,17 @@ def remember_signatures() -> None:
         return ask(default_factory)
 
     schemas.takes_validated_data_argument = takes_validated_data_argument
+
+
+def share_state() -> None:
+    """Make the class of an agent's state once, as CrewAI does it anew for each agent of a run.
+
+    A class costs pydantic 5 ms and a schema: 0.4 MB of copied pages for each agent, and as much
+    garbage. It keeps the names of the class that it replaces: definitions of flows tell them.
+    """
+    states: Any = sys.modules["crewai.flow.runtime"].FlowState
+    executor: Any = sys.modules["crewai.agents.agent_executor"].AgentExecutor
+    plain = executor._initial_state_t  # noqa: SLF001  # no public way in
+    if not issubclass(plain, states):
+        names = {"__module__": plain.__module__, "__qualname__": plain.__qualname__}
+        executor._initial_state_t = type(states)(plain.__name__, (states, plain), names)  # noqa: SLF001

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 
 from worker.rehearsal import rehearse
-from worker.sharing import remember_signatures, share_tls
+from worker.sharing import remember_signatures, share_state, share_tls
 
 OFFLINE_MODEL = "CREWPOOL_OFFLINE_MODEL_URL"
 # What crewai and its OpenAI provider import inside functions. A name that another version
@@ -47,7 +47,7 @@ def warm() -> None:
             importlib.import_module(name)
         except ImportError:
             continue
-    _each(share_tls, remember_signatures, rehearse)
+    _each(share_tls, remember_signatures, share_state, rehearse)
 
 
 def _each(*steps: Callable[[], None]) -> None:

@@ -18,6 +18,8 @@ from worker.crew.lockdown import lock_down
 lock_down(os.environ)
 import crewai, httpx
 from crewai import LLM
+from crewai.agents.agent_executor import AgentExecutor
+from crewai.flow.runtime import FlowState
 from crewai.events import crewai_event_bus
 from pydantic import BaseModel, Field
 from worker import gate, rehearsal, warmup
@@ -38,8 +40,17 @@ def load(self, *_, load=ssl.SSLContext.load_verify_locations, **options):
     return load(self, *_, **options)
 ssl.SSLContext.load_verify_locations = load
 
+plain_state = AgentExecutor._initial_state_t
+hot, cold = crewai.Crew.kickoff.__code__, crewai.Crew.train.__code__
 warmup.warm()
+states = [AgentExecutor()._create_initial_state() for _ in range(2)]
 facts = {
+    "state_is_made_once": type(states[0]) is type(states[1]),
+    "state_is_the_same": isinstance(states[0], plain_state) and isinstance(states[0], FlowState),
+    "state_has_its_name": str(type(states[0])) == str(plain_state),
+    "states_have_ids_of_their_own": states[0].id != states[1].id,
+    "moved": crewai.Crew.kickoff.__code__ is not hot and crewai.Crew.kickoff.__code__ == hot,
+    "stayed": crewai.Crew.train.__code__ is cold,
     "threads": gate.threads(),
     "connected": connected,
     "has_same_environment": dict(os.environ) == before,
@@ -77,6 +88,9 @@ def trial(kickoff):
 def starts_thread(self, **_):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 facts["after_thread"] = trial(starts_thread)
+def starts_a_short_thread(self, **_):
+    threading.Timer(0.02, lambda: None).start()
+facts["after_short_thread"] = trial(starts_a_short_thread)
 facts["after_error"] = trial(lambda self, **_: 1 / 0)
 facts["threads_of_trials"] = gate.threads()
 print(json.dumps(facts))
@@ -123,6 +137,25 @@ def test_a_kickoff_that_leaves_a_thread_or_fails_is_tried_in_a_fork_only(facts):
     assert "left a thread" in facts["after_thread"]
     assert "failed" in facts["after_error"]
     assert facts["threads_of_trials"] == []
+
+
+def test_a_thread_that_is_about_to_end_is_waited_for(facts):
+    assert facts["after_short_thread"] is None
+
+
+def test_what_a_kickoff_calls_is_moved_together(facts):
+    assert facts["moved"]
+    assert facts["stayed"]
+
+
+def test_the_class_of_an_agents_state_is_made_once(facts):
+    assert facts["state_is_made_once"]
+    assert facts["states_have_ids_of_their_own"]
+
+
+def test_the_class_of_an_agents_state_is_what_crewai_would_have_made(facts):
+    assert facts["state_is_the_same"]
+    assert facts["state_has_its_name"]
 
 
 def test_models_share_the_default_tls_context_and_nothing_else(facts):
