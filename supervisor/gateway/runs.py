@@ -98,7 +98,8 @@ class Runs:
         if not has_ended:
             return of_facts(run_id, facts)
         async with self._dear.one():
-            result = await inspect.find_result(self._queue, run_id)
+            ended_at = number(facts.get("ended_at", ""))
+            result = await inspect.find_result(self._queue, run_id, ended_at)
         if not facts and result is None:
             raise _gone(run_id)
         return of_facts(run_id, facts, result)

@@ -5,6 +5,7 @@ application's group, and backlogs.
 """
 
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,8 +27,17 @@ from worker.errors import CrewpoolError
 
 FIRST = "0-0"
 PAGE = 20
+# Of results as they come: each may have megabytes.
+MOST_AT_ONCE = 4
+# As many results are read at once as have this size: most have kilobytes, some megabytes.
+PAGE_BYTES = 2_097_152
+# Where it stands in JSON as it is, so that a text without it need not be parsed.
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._:@~-]+")
 # How far back a result is looked for before it counts as gone.
 MOST_LOOKED_AT = 5000
+# A supervisor's clock and the server's differ, and a result may wait for the server.
+AROUND_S = 5.0
+LAST_TIME_S = 1e11
 _PASSING = ("OOM ", "MISCONF ", "BUSY ")
 
 
@@ -92,7 +102,7 @@ class Results:
         """Return what came since the last call; waits a moment when nothing did."""
         async with looking(self._client, f"XREAD {self._stream}"):
             answer = await self._client.xread(
-                {self._stream: self._after}, count=PAGE, block=self._block_ms
+                {self._stream: self._after}, count=MOST_AT_ONCE, block=self._block_ms
             )
         entries = _entries_in(answer)
         if entries:
@@ -155,19 +165,47 @@ async def has_result(queue: Queue, run_id: str) -> bool:
         return bool(await queue.client.exists(key))
 
 
-async def find_result(queue: Queue, run_id: str) -> dict[str, Any] | None:
-    """Look for a run's result, from the newest back; None when it is not there any more."""
-    stream, newest, seen = queue.keys.results, "+", 0
+async def find_result(
+    queue: Queue, run_id: str, ended_at: float | None = None
+) -> dict[str, Any] | None:
+    """Look for a run's result; None when it is not there any more.
+
+    First around the time at which it ended (unix seconds), where that is known; then from the
+    newest back.
+    """
+    if ended_at is not None and AROUND_S < ended_at < LAST_TIME_S:
+        oldest, newest = (f"{int((ended_at + by_s) * 1000)}" for by_s in (-AROUND_S, AROUND_S))
+        if (found := await _find(queue, run_id, oldest, newest)) is not None:
+            return found
+    return await _find(queue, run_id, "-", "+")
+
+
+async def _find(queue: Queue, run_id: str, oldest: str, newest: str) -> dict[str, Any] | None:
+    stream, seen, count = queue.keys.results, 0, 1
+    mark = run_id if _PLAIN_ID.fullmatch(run_id) else ""
     while seen < MOST_LOOKED_AT:
         async with looking(queue.client, f"XREVRANGE {stream}"):
-            page = decoded(await queue.client.xrevrange(stream, max=newest, count=PAGE))
-        for payload in _payloads(page):
+            page = decoded(
+                await queue.client.xrevrange(stream, max=newest, min=oldest, count=count)
+            )
+        for payload in _payloads(page, mark):
             if payload.get("plugin_run_id") == run_id:
                 return payload
-        if len(page) < PAGE:
+        if len(page) < count:
             return None
         newest, seen = f"({page[-1][0]}", seen + len(page)
+        count = page_after(count, sum(len(fields.get("payload", "")) for _, fields in page))
     return None
+
+
+def page_after(count: int, size_bytes: int) -> int:
+    """Return how many entries to read after a page of so many, which had this size.
+
+    >>> page_after(1, 1_000), page_after(4, 16_000_000), page_after(16, 16_000)
+    (2, 1, 20)
+    """
+    fitting = PAGE_BYTES * count // max(1, size_bytes)
+    return max(1, min(fitting, 2 * count, PAGE))
 
 
 async def streams(queue: Queue) -> list[StreamSeen]:
@@ -225,10 +263,15 @@ def _beat_in(text: str | None) -> dict[str, Any] | None:
     return {**found, "workers": [slot for slot in slots if isinstance(slot, dict)]}
 
 
-def _payloads(entries: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the results among the entries; anybody may have written anything else."""
+def _payloads(entries: Sequence[Any], mark: str = "") -> list[dict[str, Any]]:
+    """Return the results among the entries; anybody may have written anything else.
+
+    Those in whose text `mark` does not stand are left out.
+    """
     found = []
     for _, fields in entries:
+        if mark not in fields.get("payload", ""):
+            continue
         try:
             payload = json.loads(fields["payload"])
         except (KeyError, TypeError, ValueError, RecursionError):
