@@ -11,6 +11,7 @@ from supervisor.configuration import load
 from supervisor.errors import SettingsWrong
 from supervisor.gateway.server import check, listen, listen_for_probes, serve
 from supervisor.log import to_stderr
+from worker.system import forbid_inspection
 
 HELP = """Serve runs over HTTP: ask for one, look at it, follow it, cancel it.
 
@@ -52,6 +53,8 @@ def gateway(
     ] = None,
 ) -> None:
     """Be the gateway."""
+    # Beside a supervisor crews may be the same user, and our environment is not for them (P5).
+    forbid_inspection()
     settings = load()
     if trouble := redis_url_trouble(settings):
         raise SettingsWrong([str(trouble)])

@@ -28,6 +28,7 @@ from supervisor.runs.errors import RecordsAway
 from supervisor.runs.records import open_schedules
 from supervisor.runs.vitals import CountedStore, Runner, Vitals
 from supervisor.settings import Settings
+from worker.system import forbid_inspection
 
 CONSUME = """Take results into the run records, publish what waits in the outbox, and fire
 schedules that are due, until TERM or INT.
@@ -73,6 +74,8 @@ def consume(
     ] = None,
 ) -> None:
     """Be the application's side."""
+    # Beside a supervisor crews may be the same user, and our environment is not for them (P5).
+    forbid_inspection()
     settings = load()
     if trouble := redis_url_trouble(settings):
         raise SettingsWrong([str(trouble)])

@@ -20,6 +20,7 @@ from worker.errors import CrewpoolError
 
 PR_SET_PDEATHSIG = 1
 KILL_WITHIN_S = 5.0
+BARE = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL")
 
 # Looked up now: between fork and exec nothing may load a library or take a lock.
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -156,3 +157,11 @@ def own_environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def bare_environment() -> dict[str, str]:
+    """Return what of `own_environment` a program needs that is told nothing.
+
+    Crews may be of the same user, and could read there what is not for them (P5).
+    """
+    return {name: value for name, value in own_environment().items() if name in BARE}

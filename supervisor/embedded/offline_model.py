@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import BinaryIO, cast
 
-from supervisor.embedded.children import Child, last_lines, own_environment
+from supervisor.embedded.children import Child, bare_environment, last_lines
 from supervisor.embedded.companion import Companion
 from worker.errors import CrewpoolError
 
@@ -152,7 +152,7 @@ class OfflineModel(Companion):
             return Child(
                 [sys.executable, "-P", "-m", "supervisor.embedded.model_server", str(number)],
                 output=log,
-                environment=own_environment(),
+                environment=bare_environment(),
                 pass_fds=(number,),
             )
 

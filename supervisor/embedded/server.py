@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from supervisor.embedded.children import Child, last_lines
+from supervisor.embedded.children import Child, bare_environment, last_lines
 from supervisor.embedded.companion import Companion
 from worker.errors import CrewpoolError
 
@@ -164,7 +164,9 @@ class EmbeddedServer(Companion):
 
     def _launch(self, program: Path, log: BinaryIO) -> None:
         self._program = program
-        self._child = Child([program, *self._options()], output=log, folder=self._folder)
+        command: list[str | Path] = [program, *self._options()]
+        environment = bare_environment()
+        self._child = Child(command, output=log, folder=self._folder, environment=environment)
 
     def _options(self) -> list[str]:
         """Return the settings; all paths are relative to the folder it runs in."""

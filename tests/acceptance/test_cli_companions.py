@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from contextlib import closing
 
@@ -12,6 +14,7 @@ import psutil
 import pytest
 
 from tests.support.linux import is_alive
+from tests.support.supervisors import ROOT
 from tests.support.waiting import wait_until
 
 ALL = ("up", "--redis-port", 0, "--gateway", "--records", "--data", "data")
@@ -22,7 +25,9 @@ NO_SERVICES = {"REDIS_URL": None, "OPENAI_API_KEY": "sk-not-used-here"}
 @pytest.fixture
 def up(crewpool):
     """A supervisor with all companions there are, ready."""
-    running = crewpool.start(*ALL, **NO_SERVICES, CREWPOOL_GATEWAY_PORT=0)
+    running = crewpool.start(
+        *ALL, REDIS_URL=None, CREWPOOL_GATEWAY_PORT=0, PASSWORD_OF_A_DATABASE="hush"
+    )
     running.wait_for("zygote_ready")
     return running
 
@@ -70,6 +75,9 @@ def test_companions_that_are_killed_come_back_and_do_not_outlive_a_killed_superv
     died = r'companion_died name="?([\w ]+?)"? pid=\d+ (?:how=SIGKILL )?again_in_s=0'
     assert re.findall(died, up.err) == ["redis", "results consume", "gateway"]
     assert "strays_killed" not in up.err
+    for words in ("valkey-server", "model_server"):
+        # Crews may be of the same user, and look.
+        assert "hush" not in str(process(up, words).environ())
 
     below = up.below()
     up.signal(signal.SIGKILL)
@@ -113,3 +121,27 @@ def test_a_companion_that_cannot_start_is_told_before_the_supervisor_starts(crew
     assert "no luck today" in refused.stderr
     assert "`crewpool results consume` ended (exit 70)" in refused.stderr
     assert " starting " not in refused.stderr
+
+
+def test_programs_of_the_application_are_closed_to_crews_before_they_read_any_secret(crewpool):
+    code = """if True:
+        import ctypes
+        from supervisor.cli import gateway, results
+        from supervisor.errors import SettingsWrong
+        GET_DUMPABLE, SET_DUMPABLE, libc = 3, 4, ctypes.CDLL(None)
+        for program in (gateway.gateway, results.consume):
+            libc.prctl(SET_DUMPABLE, 1, 0, 0, 0)
+            try:
+                program()
+            except SettingsWrong:
+                print(libc.prctl(GET_DUMPABLE, 0, 0, 0, 0))
+    """
+    asked = subprocess.run(
+        [sys.executable, "-c", code],
+        env=crewpool.environment({"CREWPOOL_WORKERS": "nonsense", "PYTHONPATH": ROOT}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert asked.stdout.split() == ["0", "0"]
