@@ -46,9 +46,11 @@ ENV PATH=/opt/crewpool/bin:$PATH \
     CREWPOOL_HTTP_HOST=0.0.0.0 \
     CREWPOOL_HTTP_PORT=8000
 USER 10001:10001
-EXPOSE 8000
+# The supervisor's probes; of results consume, of the gateway, and the gateway itself.
+EXPOSE 8000 8001 8002 8080
 # TERM drains: give the container more time than CREWPOOL_DRAIN_S (330 s for 300).
 STOPSIGNAL SIGTERM
+# Of the supervisor. Others are asked elsewhere: crewpool health --url http://127.0.0.1:8001
 HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["crewpool", "health"]
 # Exec form: crewpool itself is PID 1, hears signals and reaps what crews leave behind.
 ENTRYPOINT ["crewpool"]

@@ -14,24 +14,32 @@ from supervisor.watchdog import PATIENCE_S, PULSE_S
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "crewpool.service"
 TEXT = UNIT.read_text("utf-8")
+# Of the application's side: they run no crews.
+OTHERS = sorted(UNIT.parent.glob("crewpool-*.service"))
+
+
+def service_of(text):
+    """The settings of [Service], the last one of a name."""
+    body = text.partition("[Service]")[2].partition("[Install]")[0]
+    return dict(re.findall(r"^(\w+)=(.*)$", body, re.MULTILINE))
 
 
 @pytest.fixture
 def service():
-    """The settings of [Service], the last one of a name."""
-    body = TEXT.partition("[Service]")[2].partition("[Install]")[0]
-    return dict(re.findall(r"^(\w+)=(.*)$", body, re.MULTILINE))
+    return service_of(TEXT)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
 def test_systemd_finds_nothing(tmp_path):
-    # The program is not on this machine, and systemd would say so.
-    unit = tmp_path / UNIT.name
-    text = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", TEXT, flags=re.MULTILINE)
-    unit.write_text(text, "utf-8")
+    units = [UNIT, *OTHERS]
+    for unit in units:
+        # The program is not on this machine, and systemd would say so.
+        text = unit.read_text("utf-8")
+        text = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE)
+        (tmp_path / unit.name).write_text(text, "utf-8")
 
     told = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", unit],
+        ["systemd-analyze", "verify", "--man=no", *sorted(tmp_path.iterdir())],
         capture_output=True,
         text=True,
         check=False,
@@ -39,7 +47,7 @@ def test_systemd_finds_nothing(tmp_path):
     )
 
     # Units of the machine that it pulls in may have flaws of their own.
-    assert UNIT.name not in told.stdout + told.stderr
+    assert not [unit.name for unit in units if unit.name in told.stdout + told.stderr]
 
 
 def test_it_is_ready_when_we_say_so_and_watched(service):
@@ -77,3 +85,20 @@ def test_crews_get_no_more_of_the_host_than_they_need(service):
     assert service["NoNewPrivileges"] == service["ProtectHome"] == service["PrivateTmp"] == "yes"
     # Libraries compile at run time.
     assert "MemoryDenyWriteExecute" not in service
+
+
+@pytest.mark.parametrize("unit", OTHERS, ids=lambda unit: unit.stem)
+def test_the_applications_side_gets_no_more_than_the_supervisor(unit, service):
+    theirs = service_of(unit.read_text("utf-8"))
+    alike = (
+        "CapabilityBoundingSet",
+        "NoNewPrivileges",
+        "ProtectSystem",
+        "ProtectHome",
+        "PrivateTmp",
+    )
+
+    assert {name: theirs[name] for name in alike} == {name: service[name] for name in alike}
+    assert theirs["ProtectProc"] == "invisible"
+    assert theirs["Restart"] == "on-failure"
+    assert int(theirs["RestartPreventExitStatus"]) == Exit.BAD_SETTINGS
