@@ -154,9 +154,10 @@ class Outcome(Word):
 
 
 class Spawn(Word):
-    """Supervisor → zygote: fork a worker for this slot. Two descriptors travel along:
-    the worker's end of its socketpair, and the write end of its log pipe. A slot has two
-    berths, with a folder each: one ordered ahead boots beside the worker that it will follow.
+    """Supervisor → zygote: fork a worker for this slot. Descriptors travel along: the worker's
+    end of its socketpair, the write end of its log pipe, and where there are control groups the
+    folder of the one that it shall be born in. A slot has two berths, with a folder each: one
+    ordered ahead boots beside the worker that it will follow.
     """
 
     kind: Literal["spawn"] = "spawn"

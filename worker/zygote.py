@@ -48,6 +48,7 @@ from worker.system import (  # noqa: E402
     die_with_parent,
     forbid_inspection,
     forbid_new_privileges,
+    fork_into,
 )
 
 READ_BYTES = 65536
@@ -127,7 +128,7 @@ class Zygote:
                 return
             orders = [word for word in decoder.feed(data) if isinstance(word, Spawn)]
             # The kernel never glues two messages with descriptors together, so these are
-            # the two of one order.
+            # those of one order: socket, log pipe and, where there is one, control group.
             for order in orders:
                 self._obey(order, fds)
             for fd in fds:
@@ -164,7 +165,7 @@ class Zygote:
         """
         read_end, write_end = os.pipe()
         try:
-            intermediate = os.fork()
+            intermediate = fork_into(fds[2]) if fds[2:] else os.fork()
         except OSError:
             os.close(read_end)
             os.close(write_end)

@@ -103,6 +103,7 @@ class Answers:
     def _strike_off(self, handle: Handle, reason: str, roster: Roster) -> None:
         """Forget an order that there is no room for now; what runs goes on, the slot waits."""
         self._readers.drop(handle)
+        self._spawner.cgroups.release(handle)
         handle.close()
         roster.drop(handle)
         self._restarts.postpone(handle.slot, handle.ordered_at)

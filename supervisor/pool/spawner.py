@@ -151,9 +151,11 @@ class Spawner:
             Spawn(slot=slot, order=handle.order, berth=handle.berth, is_ahead=ahead_of is not None)
         )
         try:
-            socket.send_fds(self.current.sock, [frame], list(handle.descriptors_to_give()))
+            with self.cgroups.opened(handle) as group:
+                socket.send_fds(self.current.sock, [frame], [*handle.descriptors_to_give(), *group])
         except OSError:
             # Its death is about to be reaped, which starts the next one.
+            self.cgroups.release(handle)
             handle.given_away()
             handle.close()
             return None

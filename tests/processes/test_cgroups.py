@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 
 import pytest
 
@@ -65,11 +66,14 @@ def groups_of(supervisor):
 
 
 def placed(supervisor, workers=1):
-    """The groups once each worker stands in its own; a first run does not wait for that."""
+    """The groups once each worker stands in its own."""
 
     def found():
         groups = groups_of(supervisor)
-        return len(groups) == workers and all(groups.values()) and groups
+        # And the process between has left, in which it was forked.
+        pids = {pid for group in groups.values() for pid in group}
+        is_whole = len(groups) == workers and pids == set(supervisor.worker_pids().values())
+        return is_whole and all(groups.values()) and groups
 
     return wait_until(found)
 
@@ -86,6 +90,18 @@ def test_each_worker_stands_in_a_group_of_its_own(supervisor):
         {p} for p in sorted(supervisor.worker_pids().values())
     ]
     assert supervisor.zygote().pid not in set().union(*groups.values())
+
+
+def test_a_worker_is_born_in_its_group(start_supervisor, world, tmp_path):
+    """Its first run has begun before the kernel would have moved it there."""
+    plugins = crew(tmp_path, 'return open("/proc/self/cgroup").read()')
+    runs = [world.publish(plugin="drill") for _ in range(4)]
+    start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1, CREWPOOL_MAX_RUNS_PER_WORKER=1)
+
+    wait_until(lambda: world.have_results(runs))
+
+    for run in runs:
+        assert re.search(r"^0::.*/crewpool-\d+-\w+/w\d+$", world.output(run)["raw"], re.MULTILINE)
 
 
 def test_what_hops_from_process_to_process_dies_with_its_run(start_supervisor, world, tmp_path):
@@ -184,7 +200,9 @@ async def test_a_zygote_of_another_user_may_kill_them_all():
 def test_what_a_run_starts_before_its_worker_stands_in_a_group_dies_too(
     start_supervisor, world, tmp_path
 ):
-    """The next run in a slot begins at once, while the kernel takes its time to move a worker."""
+    """Where a worker is not born in its group the next run in a slot begins at once, while the
+    kernel takes its time to move it.
+    """
     file = tmp_path / "pid"
     plugins = crew(tmp_path, BARE_DAEMON + "time.sleep(60)", timeout_s=1)
     write_crew(plugins, "hasty", "time.sleep(60)", manifest="timeout_s: 0.3")
