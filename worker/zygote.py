@@ -26,7 +26,7 @@ lock_down(os.environ)
 
 import setproctitle  # noqa: E402  # after the lockdown, like all that follow
 
-from worker import gate, janitor, leftovers, warmup  # noqa: E402
+from worker import gate, huge_pages, janitor, leftovers, warmup  # noqa: E402
 from worker.boot import Berth, reset_signals, settle  # noqa: E402
 from worker.crew.executor import Executor  # noqa: E402
 from worker.crew.folders import Folders  # noqa: E402
@@ -109,6 +109,7 @@ class Zygote:
         # Again, for its count: a full collection waits until there is a quarter as much new
         # as the last one found, and what is frozen is not there to be found any more.
         gc.collect()
+        huge_pages.use()
         self._tell(
             ZygoteReady(
                 modules=len(sys.modules),
