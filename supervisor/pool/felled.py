@@ -10,6 +10,8 @@ from pathlib import Path
 
 from worker.protocol import Felled, Importing
 
+# Characters: the reasons of all plugins stand in one argument of the next zygote.
+MOST_REASON = 500
 # What a process brings upon itself. Any other signal may have come from outside.
 FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS", "SIGTRAP")
 
@@ -23,7 +25,7 @@ def felled_by(word: Importing, how: str, cut_off: str = "") -> Felled:
     """
     is_refused = not cut_off and (how.startswith("exit ") or how in FAULTS)
     told = f"was cut off: {cut_off}" if cut_off else f"ended the zygote with {how}"
-    return Felled(word.plugin, word.code, f"its import {told}", is_refused=is_refused)
+    return Felled(word.plugin, word.code, f"its import {told}"[:MOST_REASON], is_refused=is_refused)
 
 
 class FelledPlugins:

@@ -36,6 +36,10 @@ def test_what_was_late_is_left_to_the_workers():
     assert not felled_by(NEWS, "exit 1", "it broke the protocol").is_refused
 
 
+def test_reasons_are_short_for_all_of_them_stand_in_one_argument():
+    assert len(felled_by(NEWS, "exit 1", "x" * 10_000).reason) == 500
+
+
 def test_each_name_brings_us_on_once(felled):
     """Whoever lies about names, again and again, must not have zygotes started in a circle."""
     assert felled.note(felled_by(NEWS, "exit 3"))
