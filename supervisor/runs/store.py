@@ -30,7 +30,7 @@ from supervisor.runs.answers import (
 from supervisor.runs.database import Database, changed
 from supervisor.runs.endings import ENDING, told_of
 from supervisor.runs.errors import CursorInvalid, RunIdTaken
-from supervisor.runs.leases import Leases
+from supervisor.runs.leases import AHEAD, Leases
 from supervisor.runs.models import FAILED, OPEN, PROCESSING, PluginRun
 from supervisor.runs.outbox import NewRun
 from supervisor.streams.endings import CANCELLED
@@ -118,13 +118,15 @@ class RunStore:
         dispatcher that recorded them, which is at it. Among them are those that were cancelled
         here, of which Redis has to hear.
         """
-        oldest = self._clock() - timedelta(seconds=grace_s)
+        now = self._clock()
         query = select(PluginRun).where(
             PluginRun.payload.is_not(None),
             PluginRun.id > after,
             or_(
                 PluginRun.publish_failures > 0,
-                PluginRun.created_at <= oldest,
+                PluginRun.created_at <= now - timedelta(seconds=grace_s),
+                # By a clock that was ahead: its dispatcher is not at it until then.
+                PluginRun.created_at > now + AHEAD,
                 PluginRun.status == FAILED,
             ),
         )

@@ -198,6 +198,14 @@ def test_the_outbox_is_in_order_and_leaves_fresh_runs_to_their_dispatchers(store
     assert len(store.unpublished(9, grace_s=5)) == 2
 
 
+def test_a_run_that_a_clock_recorded_which_was_ahead_is_left_to_nobody(store, added, clock):
+    clock.go_on(10 * 365 * 86_400)
+    run_id = added()
+    clock.go_on(-10 * 365 * 86_400)
+
+    assert [run.plugin_run_id for run in store.unpublished(9, grace_s=5)] == [run_id]
+
+
 def test_behind_a_run_that_could_not_be_published_others_wait(store, added, add):
     first = added()
     assert add().run.publish_failures == 0
