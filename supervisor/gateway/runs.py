@@ -40,11 +40,14 @@ LOOKS = 4
 
 
 class Runs:
-    """Looks at runs, and cancels them. `store` is None without run records."""
+    """Looks at runs, and cancels them. `store` is None without run records, `recorded` are turns
+    at these.
+    """
 
-    def __init__(self, queue: Queue, store: "RunStore | None") -> None:
+    def __init__(self, queue: Queue, store: "RunStore | None", recorded: Turns) -> None:
         self._queue = queue
         self._store = store
+        self._of_records = recorded
         self._calls = Turns()
         self._dear = Turns(LOOKS)
 
@@ -84,7 +87,7 @@ class Runs:
     async def _recorded(self, run_id: str) -> "PluginRun | None":
         if self._store is None or not is_run_id(run_id):
             return None
-        async with self._calls.one():
+        async with self._of_records.one():
             return await asyncio.to_thread(self._store.get, run_id)
 
     async def _in_redis(self, run_id: str) -> Run | None:

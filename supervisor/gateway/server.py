@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from aiohttp import web
@@ -29,7 +30,7 @@ from supervisor.gateway.problems import KINDS
 from supervisor.gateway.readiness import Readiness
 from supervisor.gateway.runs import Runs
 from supervisor.gateway.tokens import Tokens, TokensUnfit
-from supervisor.gateway.turns import Turns
+from supervisor.gateway.turns import RECORDED, RECORDED_WAIT_S, THREADS, Turns
 from supervisor.gateway.vitals import Vitals
 from supervisor.log import Log
 from supervisor.observe.gateway import GatewayMetrics
@@ -85,6 +86,7 @@ class Gateway:
         self._hub.start()
         forget_untaken(listening)
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, "crewpool-gateway"))
         self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
         if probes is not None:
             await self._probes.start_on(Vitals(self.api.readiness, self.metrics), probes)
@@ -124,14 +126,15 @@ class Gateway:
         queue = queue_of(settings)
         link = Link(time.monotonic, lambda: None, log)
         dispatcher = Dispatcher.of(settings) if settings.records_url.get_secret_value() else None
+        recorded = Turns(RECORDED, RECORDED_WAIT_S)
         intake: Intake
         if dispatcher is not None:
             dispatcher.start()
-            intake = Recorded(dispatcher, Turns())
+            intake = Recorded(dispatcher, recorded)
         else:
             publisher = AsyncPublisher(settings=settings)
             intake = Straight(publisher, queue, settings.max_payload_bytes)
-        runs = Runs(queue, dispatcher.store if dispatcher else None)
+        runs = Runs(queue, dispatcher.store if dispatcher else None, recorded)
         results = Results(settings.redis_address, settings.results_stream, BLOCK_S)
         room = Room()
         hub = self._hub = Hub(queue, results, runs, link, room, log)

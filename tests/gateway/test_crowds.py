@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from types import SimpleNamespace
 
 import httpx
 import psutil
@@ -12,7 +14,7 @@ from supervisor.gateway import answers, events, server, turns
 from supervisor.gateway.problems import Refusal
 from supervisor.gateway.server import Gateway, listen
 from tests.gateway.test_follow import put_record, put_result
-from tests.support.gateways import read_until
+from tests.support.gateways import get, read_until
 from tests.support.redis_world import REQUESTS
 from tests.support.waiting import eventually, wait_until
 
@@ -204,11 +206,25 @@ async def test_probes_that_come_together_hear_the_same(here):
     assert {answer.status for answer in told} == {"ready"}
 
 
-async def test_who_gets_no_turn_at_redis_is_told_so(monkeypatch):
-    monkeypatch.setattr(turns, "WAIT_S", 0.05)
-    calls = turns.Turns(1)
+async def test_who_gets_no_turn_at_redis_is_told_so():
+    calls = turns.Turns(1, 0.05)
     async with calls.one():
         with pytest.raises(Refusal, match="too slowly"):
             await calls.one().__aenter__()
     async with calls.one():
         pass
+
+
+async def test_who_asks_for_records_that_do_not_answer_is_told_so(here, monkeypatch):
+    gateway, port, _ = here
+    answered = threading.Event()
+    store = SimpleNamespace(get=lambda _run_id: answered.wait(20) and None)
+    monkeypatch.setattr(gateway.api.runs, "_store", store)
+    monkeypatch.setattr(gateway.api.runs, "_of_records", turns.Turns(1, 0.05))
+    first = asyncio.create_task(get(port, "/v1/runs/r-1"))
+    await eventually(gateway.api.runs._of_records._free.locked, what="the first waits")
+    second = await get(port, "/v1/runs/r-2")
+    answered.set()
+
+    assert (second.status_code, second.json()["type"]) == (503, "urn:crewpool:problem:away")
+    assert (await first).status_code == 404
