@@ -86,6 +86,13 @@ class Ledger:
             if slot >= from_slot and held.stage is Stage.WAITING:
                 self._settle(slot, verdicts.of_drained(held.entry, held.run_id, because))
 
+    def abandon(self, slot: int) -> None:
+        """Take nothing for a slot that has no worker, and give back what waits there for one."""
+        self._wanted -= set(self._broker.unwant([slot] if slot in self._wanted else []))
+        held = self.in_hand.get(slot)
+        if held is not None and held.stage is Stage.WAITING:
+            self.give_back(slot, verdicts.NO_WORKER, 0.0)
+
     def take_no_more(self, from_slot: int = 0) -> None:
         """Take nothing for slots from this one on that is not on its way, until want() again."""
         self._wanted -= set(self._broker.unwant([s for s in self._wanted if s >= from_slot]))

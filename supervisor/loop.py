@@ -206,6 +206,9 @@ class Supervisor:
         parts = self._parts
         # Of workers whose pid is known: before, their place is not settled, nor could we kill them.
         admitted = parts.admission.admit(self._clock())
+        for slot in range(self._standing.taking_size):
+            if parts.pool.is_deserted(slot, self._clock()):
+                parts.ledger.abandon(slot)  # others are there for its run
         for handle in list(parts.pool.handles.values()):
             may_begin = handle.slot in admitted
             now = self._clock()

@@ -26,6 +26,7 @@ MOST_STACK = 8000
 LEAVING = "leaving"
 SCALED_DOWN = "scaled_down"
 PAUSED = "paused"
+NO_WORKER = "no_worker"
 
 
 @dataclass(frozen=True)

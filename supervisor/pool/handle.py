@@ -112,6 +112,11 @@ class Handle:
         """Whether its run is being ended."""
         return self.run is not None and self.run.deadline.is_over
 
+    @property
+    def has_served(self) -> bool:
+        """Whether it has ended a run."""
+        return self.runs_done > 0 or (self.run is not None and self.run.outcome is not None)
+
     def descriptors_to_give(self) -> tuple[int, int]:
         """Return the worker's ends; `given_away()` closes them once the zygote has them."""
         return self._given[0].fileno(), self._given[1]

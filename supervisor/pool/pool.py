@@ -61,9 +61,8 @@ class Pool:
         self.answers = Answers(spawner, readers, self._kills, self._restarts, self._unclaimed, log)
         self._strays = Strays(self._kills.tree, log)
         self._readers = readers
-        self._clock = clock
+        self._clock, self._log = clock, log
         self._boot_timeout_s = boot_timeout_s
-        self._log = log
         self._recycling = recycling
         self._reckoning = Reckoning(spawner.cgroups)
         self._wanted = 0
@@ -139,6 +138,11 @@ class Pool:
             return self.spawner.is_ready and not self._restarts.are_failing
         return handle.state is State.IDLE and handle.run is None
 
+    def is_deserted(self, slot: int, now: float) -> bool:
+        """Whether this slot has no worker, and is not to get one at once."""
+        is_delayed = now < self._restarts.not_before(slot) or not self.spawner.is_ready
+        return is_delayed and slot not in self.handles
+
     def resize(self, wanted: int, now: float) -> None:
         """Order workers for the slots below `wanted`, retire idle ones above.
 
@@ -192,11 +196,10 @@ class Pool:
 
     def _check_hope(self) -> None:
         """Raise WorkersCannotBoot when there is none: no worker, and none to be had."""
-        spawner, restarts = self.spawner, self._restarts
         has_workers = any(h.state in (State.IDLE, State.BUSY) for h in self.handles.values())
-        boots = restarts.failed_boots(range(self._wanted))
-        rows = ((spawner.failures, spawner.last_reason), (boots, restarts.last_fault))
-        for count, reason in rows:
+        boots = self._restarts.failed_boots(range(self._wanted))
+        zygotes = (self.spawner.failures, self.spawner.last_reason)
+        for count, reason in (zygotes, (boots, self._restarts.last_fault)):
             if self._wanted and is_hopeless(count, has_workers=has_workers):
                 raise WorkersCannotBoot(count, reason)
 
@@ -280,16 +283,13 @@ class Pool:
         return Death(handle, corpse)
 
     def _note_end(self, handle: Handle, corpse: Corpse, now: float) -> None:
-        slot = handle.slot
         if fault := boot_fault(handle, corpse, self._boot_timeout_s):
-            self._restarts.note_failed_boot(slot, now, fault)
+            self._restarts.note_failed_boot(handle.slot, now, fault)
             return
         # Also one that was never forked: that its zygote died is no fault of the slot's.
         by_itself = handle.pid is not None and not handle.doomed_because
-        ended_now = handle.run is not None and handle.run.outcome is not None
-        served = handle.runs_done > 0 or ended_now
-        wait_s = self._restarts.note_death(slot, now, by_itself=by_itself, has_served=served)
-        if wait_s:
+        slot, served = handle.slot, handle.has_served
+        if wait_s := self._restarts.note_death(slot, now, by_itself=by_itself, has_served=served):
             self._log.warning("slot_backs_off", slot=slot, wait_s=wait_s)
 
     def _orphaned_orders(self, zygote: Zygote) -> list[Death]:

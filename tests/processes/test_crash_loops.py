@@ -60,6 +60,32 @@ def test_orders_that_died_with_their_zygote_are_no_failures_of_workers(start_sup
     assert wait_until(lambda: world.result(run))["status"] == "completed"
 
 
+def test_what_was_asked_for_a_slot_that_cannot_boot_is_run_in_others(
+    start_supervisor, world, tmp_path
+):
+    ill = tmp_path / "ill"
+    (tmp_path / "stillborn.py").write_text(
+        "import os\n"
+        "zygote = os.getpid()\n"
+        "def die():\n"
+        f"    if os.getppid() != zygote and os.path.exists({str(ill)!r}):\n"
+        "        os._exit(7)\n"
+        "os.register_at_fork(after_in_child=die)\n"
+    )
+    supervisor = start_supervisor(PYTHONPATH=tmp_path, CREWPOOL_PRELOAD="stillborn").wait_idle()
+    ill.touch()
+    kill(supervisor.worker_pids()[0])
+    wait_until(lambda: len(supervisor.log_lines("worker_died", how="exit 7")) == 2)
+
+    runs = [world.publish() for _ in range(4)]
+    wait_until(lambda: world.have_results(runs))
+
+    assert {world.result(run)["meta"]["worker"] for run in runs} == {f"{supervisor.host}.s1"}
+    assert {world.result(run)["meta"]["attempt"] for run in runs} == {1}
+    ill.unlink()
+    supervisor.wait_idle()
+
+
 @pytest.mark.slow
 def test_workers_that_cannot_boot_end_it_with_3_and_their_reason(start_supervisor, tmp_path):
     """The zygote can, and so can the process between: a worker is forked twice."""
