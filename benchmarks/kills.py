@@ -5,8 +5,10 @@
 One real supervisor with one worker and a real server. A run that will not end is followed by
 one that writes down when it began, so that the slot goes from one to the next by itself. Every
 process of a tree holds the write end of a pipe of ours: the kernel reports its end in the moment
-when the last of them is dead, whatever session it made for itself. Last, workers are killed
-from outside, and their run is started again.
+when the last of them is dead, whatever session it made for itself. Then the same storm of forks
+is ended by one signal to its group, without a supervisor's doing: what is left of a kill when all
+of ours is taken away is the kernel's, which has the memory of fifty processes to give back. Last,
+workers are killed from outside, and their run is started again.
 """
 
 import argparse
@@ -59,6 +61,7 @@ ENDLESS = {
         time.sleep(60)
     """,
 }
+STORM = "fork storm of 50"
 IMPORTS = "import os, signal, time\nfrom collections import deque\nfrom itertools import repeat"
 
 
@@ -135,6 +138,25 @@ def plugins_of(stage: Stage) -> dict[str, str]:
     return found
 
 
+def without_us(stage: Stage, rounds: int) -> str:
+    """Return the row of storms that one signal to their group ends, all of them at once."""
+    once = {"crash": {"attempts": 1}}
+    stage.write("storm", OPEN, ENDLESS[STORM], imports=IMPORTS, retry=once)
+    late = []
+    for number in range(rounds):
+        with Pipe(stage.folder / f"storm-{number}") as pipe:
+            stage.publish("storm", pipe=str(pipe.path))
+            pid, _ = pipe.line()
+            time.sleep(TIMEOUT_S)
+            at = time.time()
+            os.killpg(pid, signal.SIGKILL)
+            late.append(1000 * (pipe.end() - at))
+        # Or the slot would wait: to it this is a worker that crashes.
+        stage.publish("starts")
+        stage.wait_results()
+    return row(f"the kernel alone -> tree dead: {STORM}", late)
+
+
 def killed(stage: Stage, rounds: int) -> str:
     """Return the row of workers that are killed from outside, and of their run's next start."""
     stage.write(
@@ -174,6 +196,7 @@ def measure(rounds: int, preload: str) -> Iterator[str]:
         stage.start(preload=preload, quarantine_crashes=0)
         yield header(f"milliseconds ({preload} loaded)")
         yield from overrun(stage, rounds)
+        yield without_us(stage, rounds)
         yield killed(stage, rounds)
 
 
