@@ -5,6 +5,7 @@ NUL in a text, and neither that nor half of a surrogate pair in JSONB.
 """
 
 import json
+import operator
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -75,9 +76,10 @@ class UserId(TypeDecorator[int]):
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
-        """Return what the driver takes."""
+        """Return what the driver takes. Raises TypeError for what is no integer."""
         if value is None:
             return None
+        value = operator.index(value)
         return Decimal(value) if dialect.name == "postgresql" else str(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:

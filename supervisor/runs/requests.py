@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from supervisor.streams.keys import PRIORITIES
@@ -49,7 +50,7 @@ class PluginRequest:
     def publication(self, max_payload_bytes: int) -> Publication:
         """Return what is to be published. Raises RequestInvalid with the rule that it breaks."""
         request = Request(self.plugin_run_id, self.plugin_name, self.user_id, self.settings)
-        problem = self._problem()
+        problem = self._problem_of_types() or self._problem()
         try:
             payload = "" if problem else request_payload(request)
             size = len(payload.encode())
@@ -73,6 +74,22 @@ class PluginRequest:
             delay_s=self.delay_s,
             unique_for_s=self.unique_for_s,
         )
+
+    def _problem_of_types(self) -> str:
+        # What JSON would hide: 1.0 is written as 1, and a list of pairs makes a dict.
+        if isinstance(self.user_id, bool) or not isinstance(self.user_id, int):
+            return "user_id must be an unsigned integer"
+        if not isinstance(self.settings, Mapping):
+            return "settings must be a mapping, such as a dict"
+        times = {
+            "delay_s": self.delay_s,
+            "unique_for_s": self.unique_for_s or 0,
+            "at": self.at or 0,
+        }
+        for name, value in times.items():
+            if isinstance(value, bool) or not isinstance(value, Real):
+                return f"{name} must be a number of seconds"
+        return ""
 
     def _problem(self) -> str:
         if self.priority not in PRIORITIES:
