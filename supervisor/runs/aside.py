@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
+Answer = TypeVar("Answer")
 # The loop that code runs beside, a handler's thread too; None elsewhere.
 _INSIDE: ContextVar[object] = ContextVar("_INSIDE", default=None)
 
@@ -35,3 +36,22 @@ def run_aside(
             thread.join()
 
     return end
+
+
+async def asleep(stop: asyncio.Event, length_s: float) -> None:
+    """Sleep for so long, or until told to stop."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(length_s):
+            await stop.wait()
+
+
+async def unless(stop: asyncio.Event, reading: Coroutine[Any, Any, Answer]) -> Answer | None:
+    """Read until told to stop. What a read that is given up brings stays pending under our name."""
+    task, stopped = asyncio.ensure_future(reading), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    while not task.done():
+        # redis-py swallows one that comes while it sends, and reads on (asyncio.wait_for).
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.1)
+    return None if task.cancelled() else task.result()

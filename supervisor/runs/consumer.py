@@ -11,25 +11,25 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from redis.exceptions import RedisError
 
 from supervisor.errors import RedisAway
 from supervisor.log import Log
 from supervisor.runs.answers import UNKNOWN, Arrival
-from supervisor.runs.aside import run_aside
+from supervisor.runs.aside import asleep, run_aside, unless
 from supervisor.runs.errors import RecordsAway
 from supervisor.runs.progress import Progress, ProgressStore
 from supervisor.runs.publisher import AddressInvalid
 from supervisor.settings import Settings
 from supervisor.streams.inspect import is_url
 from supervisor.streams.keys import Keys
-from supervisor.streams.results import GONE, ResultEntry, ResultStream, ids_of
+from supervisor.streams.results import FIRST, GONE, ResultEntry, ResultStream, ids_of
 
 CLAIM_IDLE_S = 60.0
 CLAIM_EVERY_S = 15.0
@@ -110,11 +110,13 @@ class ResultConsumer:
         self._log = Log("crewpool.results")
         self._pauses = Pauses()
         self._owed_at: float | None = 0.0
-        self._claim_at = 0.0
+        self._claim_at, self._claimed_to = 0.0, FIRST
         self._is_away = False
+        self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take results in until told to stop; what is in hand then is finished."""
+        self._stop = stop
         try:
             while not stop.is_set():
                 try:
@@ -122,9 +124,11 @@ class ResultConsumer:
                     self._is_away = False
                 except Exception as error:  # noqa: BLE001  # what others wrote must not end it
                     self._note_trouble(error)
-                    await _sleep(stop, FIRST_PAUSE_S)
-                if self._observer:
-                    self._observer.came_round(is_away=self._is_away)
+                    if isinstance(error, RedisAway):
+                        # A reply that was lost may have made entries ours.
+                        self._owed_at = time.monotonic()
+                    await asleep(stop, FIRST_PAUSE_S)
+                self._came_round()
         finally:
             with suppress(Exception):
                 await self._take_owed()  # what a read brought that was given up
@@ -137,14 +141,18 @@ class ResultConsumer:
             await self._take_owed()
         if now >= self._claim_at:
             self._claim_at = now + CLAIM_EVERY_S
-            await self._work(await self.stream.claim(CLAIM_IDLE_S))
+            # A page a round: who died may have left more than we have room for.
+            page, self._claimed_to = await self.stream.claim(CLAIM_IDLE_S, self._claimed_to)
+            if self._claimed_to != FIRST:
+                self._claim_at = now
+            await self._work(page)
         if (pause_s := self._pauses.until - time.monotonic()) > 0:
             # Nothing can be handled: what is read now would only wait here.
-            await _sleep(stop, pause_s)
+            await asleep(stop, pause_s)
             return
         due = [at for at in (self._owed_at, self._claim_at) if at is not None]
-        wait_s = max(0.05, min(due) - time.monotonic())
-        fresh = await _unless(stop, self.stream.fresh(wait_s))
+        wait_s = max(0.001, min(due) - time.monotonic())
+        fresh = await unless(stop, self.stream.fresh(wait_s))
         await self._work(fresh or [])
 
     async def _take_owed(self) -> None:
@@ -159,14 +167,21 @@ class ResultConsumer:
 
     async def _work(self, entries: Sequence[ResultEntry]) -> None:
         """Handle some results; what cannot be handled stays pending, and its turn comes again."""
+        await self._handle_all([entry for entry in entries if entry.result is not None])
         for entry in entries:
             if entry.result is None:
                 await self._set_aside(entry)
-        rest = [entry for entry in entries if entry.result is not None]
+
+    async def _handle_all(self, rest: list[ResultEntry]) -> None:
         if not rest or await self._handle(rest, is_last_try=len(rest) == 1):
             return
-        # One of them may be at fault: each by itself.
-        worked = len(rest) > 1 and any([await self._handle([e], is_last_try=True) for e in rest])
+        # One of them may be at fault: each by itself. Not when we leave: where the database hangs,
+        # each would take its time.
+        worked = False
+        for entry in rest if len(rest) > 1 else ():
+            if self._stop.is_set():
+                break
+            worked |= await self._handle([entry], is_last_try=True)
         now = time.monotonic()
         if worked:
             self._pauses.worked()
@@ -175,6 +190,8 @@ class ResultConsumer:
         self._owed_at = max(self._pauses.until, now + FIRST_PAUSE_S)
 
     async def _handle(self, entries: list[ResultEntry], *, is_last_try: bool) -> bool:
+        # Each waits for as long as a database takes that hangs: that is no stall of ours.
+        self._came_round()
         arrivals = [Arrival(e.result, _written_at(e.id)) for e in entries if e.result is not None]
         try:
             unknown = set(await asyncio.to_thread(self._handler, arrivals))
@@ -185,13 +202,12 @@ class ResultConsumer:
                 told = f"{type(error).__name__}: {error}"
                 self._log.error("result_not_handled", run=run, entry=entries[0].id, error=told)
             return False
-        for number, entry in enumerate(entries):
-            if number in unknown:
-                self.counts.unknown += 1
-                await self._keep(entry, NO_RECORD)
-        await self.stream.acknowledge(ids_of(entries))
-        self.counts.handled += len(entries) - len(unknown)
+        known = [entry for number, entry in enumerate(entries) if number not in unknown]
+        await self.stream.acknowledge(ids_of(known))
+        self.counts.handled += len(known)
         self._pauses.worked()
+        for number in sorted(unknown):
+            self.counts.unknown += await self._keep(entries[number], NO_RECORD)
         return True
 
     async def _set_aside(self, entry: ResultEntry) -> None:
@@ -199,15 +215,27 @@ class ResultConsumer:
             self._log.error("result_lost", entry=entry.id, hint="MAXLEN by a producer?")
             await self.stream.acknowledge([entry.id])
             return
-        self.counts.buried += 1
-        await self._keep(entry, entry.problem)
+        self.counts.buried += await self._keep(entry, entry.problem)
 
-    async def _keep(self, entry: ResultEntry, problem: str) -> None:
+    async def _keep(self, entry: ResultEntry, problem: str) -> bool:
+        """Put an entry among the dead ones; False where Redis has no room, until its turn comes."""
+        try:
+            await self.stream.bury(ResultEntry(entry.id, None, problem, entry.payload))
+        except RedisError as error:
+            # Out of memory, say: results are still to be taken in, which makes some.
+            if self._owed_at is None:
+                self._owed_at = time.monotonic() + LONGEST_PAUSE_S
+            self._note_trouble(error)
+            return False
         run = entry.result.run_id if entry.result else None
         self._log.warning("result_set_aside", run=run, entry=entry.id, reason=problem)
         if self._observer:
             self._observer.set_aside(problem)
-        await self.stream.bury(ResultEntry(entry.id, None, problem, entry.payload))
+        return True
+
+    def _came_round(self) -> None:
+        if self._observer:
+            self._observer.came_round(is_away=self._is_away)
 
     def _note_trouble(self, error: Exception) -> None:
         if not self._is_away:
@@ -269,23 +297,3 @@ def _written_at(entry_id: str) -> datetime:
     """Return the time in an id. One that is ahead of us, as anybody may write it, is now."""
     written_s = int(entry_id.partition("-")[0]) / 1000
     return datetime.fromtimestamp(min(written_s, time.time()), UTC)
-
-
-async def _sleep(stop: asyncio.Event, length_s: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(length_s):
-            await stop.wait()
-
-
-async def _unless(
-    stop: asyncio.Event, reading: Coroutine[Any, Any, list[ResultEntry]]
-) -> list[ResultEntry] | None:
-    """Read until told to stop. What a read that is given up brings stays pending under our name."""
-    task, stopped = asyncio.ensure_future(reading), asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    while not task.done():
-        # redis-py swallows one that comes while it sends, and reads on (asyncio.wait_for).
-        task.cancel()
-        await asyncio.wait({task}, timeout=0.1)
-    return None if task.cancelled() else task.result()

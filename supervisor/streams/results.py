@@ -23,6 +23,7 @@ BLOCK_S = 5.0
 MOST_DEAD = 10_000
 LARGEST_IN_A_LETTER = 65_536
 GONE = "gone"
+FIRST = "0-0"
 
 
 @dataclass(frozen=True)
@@ -85,30 +86,29 @@ class ResultStream:
             for entry_id, entries in zip(ids, found, strict=True)
         ]
 
-    async def claim(self, idle_s: float) -> list[ResultEntry]:
-        """Take over what other consumers have left alone for so long; all of it (trap R5)."""
-        claimed: list[ResultEntry] = []
-        cursor, idle_ms = "0-0", int(idle_s * 1000)
-        while True:
-            async with answering(self._client):
-                try:
-                    answer = await self._client.xautoclaim(
-                        self._keys.results,
-                        self._keys.results_group,
-                        self._consumer,
-                        idle_ms,
-                        cursor,
-                        count=COUNT,
-                    )
-                except ResponseError as error:
-                    if "NOGROUP" not in str(error):
-                        raise
-                    return []
-            cursor, entries, lost = (*decoded(answer), [])[:3]
-            claimed += [entry_of(*entry) for entry in entries if entry[1] is not None]
-            claimed += [ResultEntry(entry_id, None, GONE) for entry_id in lost]
-            if cursor == "0-0":
-                return claimed
+    async def claim(self, idle_s: float, after: str = FIRST) -> tuple[list[ResultEntry], str]:
+        """Take over what other consumers have left alone for so long, up to ten from `after` on.
+
+        Returns them, and where the next page begins, FIRST behind the last one. A page may be
+        empty and not the last (trap R5).
+        """
+        async with answering(self._client):
+            try:
+                answer = await self._client.xautoclaim(
+                    self._keys.results,
+                    self._keys.results_group,
+                    self._consumer,
+                    int(idle_s * 1000),
+                    after,
+                    count=COUNT,
+                )
+            except ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                return [], FIRST
+        cursor, entries, lost = (*decoded(answer), [])[:3]
+        claimed = [entry_of(*entry) for entry in entries if entry[1] is not None]
+        return claimed + [ResultEntry(entry_id, None, GONE) for entry_id in lost], cursor
 
     async def acknowledge(self, ids: Sequence[str]) -> None:
         """Let go of results whose effect is kept."""

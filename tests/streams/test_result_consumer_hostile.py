@@ -3,19 +3,32 @@
 import asyncio
 import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
+from supervisor.runs import consumer as consuming
 from supervisor.runs.aside import run_aside
 from supervisor.runs.consumer import ResultConsumer, consume
+from supervisor.runs.errors import RecordsAway
 from supervisor.runs.models import PluginRun
 from supervisor.runs.progress import Progress
 from tests.streams.test_result_consumer import DEAD, Handler, add, consuming_with
+from tests.support.proxy import Proxy
 from tests.support.redis_world import RESULTS
 from tests.support.waiting import eventually, wait_until
 
 BACKENDS = ("redis-resp2", "valkey-resp3")
 FAR = "999999999999999-1"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Retries and claims in moments, not in minutes."""
+    monkeypatch.setattr(consuming, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(consuming, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(consuming, "CLAIM_IDLE_S", 0.3)
+    monkeypatch.setattr(consuming, "CLAIM_EVERY_S", 0.1)
 
 
 async def test_bytes_that_are_no_text_go_to_the_dead_letters_as_they_are(url, world):
@@ -139,3 +152,94 @@ def test_a_handler_may_stop_its_own_consumer(url, world, fails_first):
 
     assert not ending.is_alive()
     assert world.client.xpending(RESULTS, "go-workers")["pending"] == 0
+
+
+async def test_what_there_is_no_room_to_set_aside_holds_up_no_result(url, world):
+    """Out of memory, the results that are taken in are what makes room."""
+    handler = Handler(unknown=("r-of-somebody-else",))
+    world.client.xadd(RESULTS, {"payload": "no json"})
+    for run_id in ("r-1", "r-of-somebody-else", "r-2"):
+        add(world, run_id)
+    world.client.xgroup_create(RESULTS, "go-workers", "0")
+    world.client.config_set("maxmemory", 1)
+
+    async with consuming_with(url, handler) as consumer:
+        await eventually(lambda: world.client.xpending(RESULTS, "go-workers")["pending"] == 2)
+        assert (consumer.counts.handled, consumer.counts.unknown, consumer.counts.buried) == (
+            2,
+            0,
+            0,
+        )
+        world.client.config_set("maxmemory", 0)
+        await eventually(lambda: world.client.exists(DEAD) and world.client.xlen(DEAD) == 2)
+
+    assert {"r-1", "r-2"} < set(handler.done)
+    assert (consumer.counts.unknown, consumer.counts.buried) == (1, 1)
+
+
+async def test_what_a_lost_reply_made_ours_is_not_left_for_a_minute(server, world, monkeypatch):
+    monkeypatch.setattr(consuming, "CLAIM_EVERY_S", 60.0)
+    handler = Handler()
+    with Proxy(server) as proxy:
+        async with consuming_with(proxy.url, handler) as consumer:
+            add(world, "r-1")
+            await eventually(lambda: handler.done == ["r-1"])
+            name = consumer.stream._consumer
+            proxy.cut()
+            add(world, "r-2")
+            reading = {RESULTS: ">"}
+            assert world.client.xreadgroup("go-workers", name, reading)  # as its read was to be
+            proxy.mend()
+            await eventually(lambda: "r-2" in handler.done)
+
+
+async def test_however_much_a_dead_consumer_had_ten_are_taken_over_at_a_time(url, world):
+    handler = Handler()
+    for n in range(205):
+        add(world, f"r-{n}")
+    world.client.xgroup_create(RESULTS, "go-workers", "0")
+    world.client.xreadgroup("go-workers", "dead", {RESULTS: ">"})
+
+    async with consuming_with(url, handler):
+        await eventually(lambda: len(handler.done) == 205)
+
+    assert max(map(len, handler.batches)) == 10
+
+
+async def test_trying_each_result_where_the_records_hang_is_no_stall(url, world):
+    """Each try takes as long as a database may; the probe for liveness bears a minute."""
+    rounds = []
+    observer = SimpleNamespace(came_round=lambda **_: rounds.append(1), set_aside=lambda _: None)
+    seen = []
+
+    def hang(arrivals):
+        seen.append((len(arrivals), len(rounds)))
+        raise RecordsAway("db", "locked")
+
+    for n in range(3):
+        add(world, f"r-{n}")
+    consumer, stop = ResultConsumer(url, hang, observer=observer), asyncio.Event()
+    task = asyncio.ensure_future(consumer.run(stop))
+    await eventually(lambda: len(seen) >= 4)
+    stop.set()
+    await asyncio.wait_for(task, 10)
+
+    assert [size for size, _ in seen[:4]] == [3, 1, 1, 1]
+    assert len({told for _, told in seen[:4]}) == 4
+
+
+async def test_who_leaves_tries_no_result_by_itself_where_the_records_hang(url, world):
+    stop, sizes = asyncio.Event(), []
+
+    def hang(arrivals):
+        sizes.append(len(arrivals))
+        loop.call_soon_threadsafe(stop.set)
+        assert asyncio.run_coroutine_threadsafe(stop.wait(), loop).result(10)
+        raise RecordsAway("db", "locked")
+
+    loop = asyncio.get_running_loop()
+    for n in range(3):
+        add(world, f"r-{n}")
+    await asyncio.wait_for(ResultConsumer(url, hang).run(stop), 10)
+
+    assert set(sizes) == {3}
