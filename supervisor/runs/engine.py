@@ -35,6 +35,8 @@ READING = {"crewpool_reading": True}
 FLEETING = {"crewpool_fleeting": True}
 # What users asked for and crews made stands in the parameters of statements, and errors in logs.
 DISCREET: dict[str, Any] = {"hide_parameters": True}
+# What PostgreSQL calls a write where none is taken.
+READ_ONLY = "25006"
 # Device and inode of a file; nothing where none is.
 Place = tuple[int, ...]
 
@@ -232,5 +234,12 @@ def _postgresql(url: URL) -> Engine:
     def _begin(connection: Any) -> None:
         if connection.get_execution_options().get("crewpool_fleeting"):
             connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
+    @event.listens_for(engine, "handle_error")
+    def _leave(context: Any) -> None:
+        # A primary that became a standby answers on, and keeps its connections: its name may
+        # lead to another one by now.
+        if getattr(context.original_exception, "sqlstate", "") == READ_ONLY:
+            context.is_disconnect = True
 
     return engine

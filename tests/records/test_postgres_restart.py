@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import text
 
 from supervisor.runs import consumer, postgres
 from supervisor.runs.answers import RunFilter
@@ -222,3 +223,15 @@ def pages_of(store):
         yield from page.runs
         if (cursor := page.cursor) is None:
             return
+
+
+def test_a_server_that_became_a_standby_is_left_for_who_has_its_name_now(store, added):
+    """A managed PostgreSQL that fails over moves its name, and its old primary answers on."""
+    run_id = added()
+    with store.database.reading() as session:
+        session.execute(text("SET default_transaction_read_only = on"))
+        session.commit()
+    with pytest.raises(RecordsAway, match="read-only"):
+        store.apply_result(Result(run_id, "completed", "{}"))
+
+    assert store.apply_result(Result(run_id, "completed", "{}")) == "applied"
