@@ -18,8 +18,8 @@ MOST_PROBLEMS = 5
 _TEXT = 'put "…" round it if it looks like something else'
 # By pydantic's name of the error; {…} are the bounds that it tells.
 _RULES = {
-    "dict_type": "must hold keys and values (allowed: {allowed})",
-    "model_type": "must hold keys and values (allowed: {allowed})",
+    "dict_type": "must hold keys and values{allowed}",
+    "model_type": "must hold keys and values{allowed}",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -30,11 +30,12 @@ _RULES = {
     "float_parsing": "must be a number{unit}",
     "tuple_type": "must be a list",
     "finite_number": "must be a finite number",
-    "greater_than": "must be greater than {gt:.12g}",
-    "greater_than_equal": "must be at least {ge:.12g}",
-    "less_than_equal": "must be at most {le:.12g}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
     "string_type": f"must be text; {_TEXT}",
     "invalid_key": f"is no key; {_TEXT}",
+    "string_pattern_mismatch": "must match {pattern}",
     "missing": "is missing",
 }
 
@@ -116,5 +117,13 @@ def rule(part: Any) -> str:
     place = _place(part)
     is_length = bool(place) and str(place[-1]).endswith("_s")
     unit = " of seconds, such as 300" if is_length else ""
+    if place[-1:] == ("at",):
+        unit = " in unix seconds, such as 1771000000"
     allowed = ", ".join(_allowed(place, ()))
-    return text.format(**part.get("ctx", {}), allowed=allowed, unit=unit)
+    told = {name: _bound(value) for name, value in part.get("ctx", {}).items()}
+    return text.format(**told, allowed=f" (allowed: {allowed})" if allowed else "", unit=unit)
+
+
+def _bound(value: Any) -> str:
+    # 4e+20 for a float that is large, and 300 for 300.0; all digits of a number that is whole.
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -201,7 +201,7 @@ def _time(text: str | None) -> str | None:
 
 
 def _unknown(run_id: str) -> Refusal:
-    told = "No run of this id is known here; what Redis knows of a run is kept for a day."
+    told = "No run of this id is known here, or not any more: look at the id."
     return Refusal("unknown-run", told, run_id=clean(run_id[:128]))
 
 
