@@ -69,10 +69,8 @@ class Supervisor:
                     self._note_death(death)
                 for handle in parts.overuse.found(parts.pool.handles.values(), self._clock()):
                     parts.pool.hasten(handle, MEMORY_HARD)
-                for handle, because in parts.pool.overdue(self._clock()):  # 4. who must go
-                    self._kill(handle, because)
-                for handle, because in self._disowned():
-                    self._kill(handle, because)
+                self._kill(parts.pool.overdue(self._clock()))  # 4. who must go
+                self._kill(self._disowned())
                 self._following.follow()
                 self._resize()  # 5. who is missing
                 self._assign()  # 6. who is idle
@@ -113,8 +111,7 @@ class Supervisor:
     async def _end(self) -> None:
         """Leave nothing behind: no process, no consumer, no open port."""
         parts = self._parts
-        for handle in list(parts.pool.handles.values()):
-            parts.pool.kill(handle, STOPPING)
+        parts.pool.kill(*((handle, STOPPING) for handle in parts.pool.handles.values()))
         parts.pool.end_zygotes()
         undelivered = await parts.broker.close(FLUSH_S, parts.heartbeat.leave, parts.control.leave)
         await parts.control.close()
@@ -176,9 +173,10 @@ class Supervisor:
         self._parts.ledger.note_death(death)
         self._parts.admission.learn(death.handle)
 
-    def _kill(self, handle: Handle, because: str) -> None:
-        self._parts.pool.kill(handle, because)
-        self._parts.journal.worker_killed(handle, because)
+    def _kill(self, doomed: list[tuple[Handle, str]]) -> None:
+        self._parts.pool.kill(*doomed)
+        for handle, because in doomed:
+            self._parts.journal.worker_killed(handle, because)
 
     def _disowned(self) -> list[tuple[Handle, str]]:
         """Take in what Redis says; return the workers whose run is not theirs any more."""
@@ -232,10 +230,10 @@ class Supervisor:
                 parts.wakeups.ring()
         elif standing.phase is Phase.STOPPING:
             parts.ledger.stop_wanting()
-            for handle in list(parts.pool.handles.values()):
-                # One that is writing its stacks is overdue in a moment.
-                if handle.state is not State.DOOMED and not handle.is_overdue:
-                    parts.pool.kill(handle, STOPPING)
+            # One that is writing its stacks is overdue in a moment.
+            handles = parts.pool.handles.values()
+            left = [h for h in handles if h.state is not State.DOOMED and not h.is_overdue]
+            parts.pool.kill(*((handle, STOPPING) for handle in left))
             if parts.pool.is_empty:
                 standing.phase = Phase.STOPPED
 

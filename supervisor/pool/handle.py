@@ -117,6 +117,11 @@ class Handle:
         """Whether it has ended a run."""
         return self.runs_done > 0 or (self.run is not None and self.run.outcome is not None)
 
+    def doom(self, because: str) -> None:
+        """Note that it is to be killed. The first reason counts."""
+        self.doomed_because = self.doomed_because or because
+        self.state = State.DOOMED
+
     def descriptors_to_give(self) -> tuple[int, int]:
         """Return the worker's ends; `given_away()` closes them once the zygote has them."""
         return self._given[0].fileno(), self._given[1]

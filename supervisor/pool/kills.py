@@ -5,6 +5,7 @@ one its tree is looked for in /proc.
 """
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 
 from supervisor.pool import hardkill
@@ -19,20 +20,29 @@ class Kills:
     def __init__(self, spawner: Spawner) -> None:
         self._spawner = spawner
 
-    def worker(self, handle: Handle) -> None:
-        """Kill a worker; one without a pid, whose zygote owes us that, with the zygote."""
-        if handle.pid is None:
-            for zygote in self._spawner.zygotes:
-                if zygote.pid == handle.zygote_pid:
-                    hardkill.kill_tree(zygote.pid)
-            return
-        if handle.run is not None and handle.run.scenes:
-            # The second look: what ran in both of them burns CPU.
-            handle.run.scenes.append(read_scene(handle.pid, briefly=True))
-        # What got out of its group is an orphan of ours then, and goes as strays go.
-        if not handle.is_all_grouped or not self._spawner.cgroups.kill(handle):
-            self.tree(handle.pid)
-            self._spawner.cgroups.kill(handle)
+    def workers(self, handles: Collection[Handle]) -> None:
+        """Kill workers, with one look through /proc for all of them that need one.
+
+        A worker without a pid, whose zygote owes us that, is killed with the zygote.
+        """
+        owing = {handle.zygote_pid for handle in handles if handle.pid is None}
+        for zygote in self._spawner.zygotes:
+            if zygote.pid in owing:
+                hardkill.kill_tree(zygote.pid)
+        groups, rest = self._spawner.cgroups, {}
+        for handle in handles:
+            if handle.pid is None:
+                continue
+            if handle.run is not None and handle.run.scenes:
+                # The second look: what ran in both of them burns CPU.
+                handle.run.scenes.append(read_scene(handle.pid, briefly=True))
+            # What got out of its group is an orphan of ours then, and goes as strays go.
+            if not handle.is_all_grouped or not groups.kill(handle):
+                rest[handle.pid] = handle
+        if rest:
+            self.tree(*rest)
+            for handle in rest.values():
+                groups.kill(handle)
 
     def tree(self, *roots: int) -> int:
         """Kill processes and all below them; return how many were killed."""

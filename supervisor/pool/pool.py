@@ -119,13 +119,14 @@ class Pool:
         if handle.run is not None:
             handle.run.deadline = handle.run.deadline.brought_forward(self._clock(), because)
 
-    def kill(self, handle: Handle, because: str) -> None:
-        """Doom a worker and kill its whole tree at once. It is reaped in the next pass."""
-        handle.doomed_because = handle.doomed_because or because
-        handle.state = State.DOOMED
+    def kill(self, *doomed: tuple[Handle, str]) -> None:
+        """Doom workers, each for its reason, and kill their trees. They are reaped soon after."""
+        for handle, because in doomed:
+            handle.doom(because)
         # At the end nobody waits for a zygote to say whom it forked: it may hang.
-        if handle.pid is not None or because == BOOT_TIMEOUT or not self._wanted:
-            self._kills.worker(handle)
+        found = [h for h, why in doomed if h.pid or why == BOOT_TIMEOUT or not self._wanted]
+        if found:
+            self._kills.workers(found)
             self._strays.suspect()
 
     def can_take(self, handle: Handle) -> bool:
@@ -216,7 +217,7 @@ class Pool:
         if handle.pid is None:
             return  # we are about to hear it
         handle.doomed_because = because
-        self._kills.worker(handle)
+        self._kills.workers([handle])
         self._readers.drop(handle)
         handle.close()
         self._roster.drop(handle)
@@ -228,9 +229,8 @@ class Pool:
         return self._roster.open_slots(self._wanted, goes_soon)
 
     def _dismiss_successors(self) -> None:
-        for handle in self._roster.successors.values():
-            if handle.state is not State.DOOMED:
-                self.kill(handle, "retired")
+        alive = [h for h in self._roster.successors.values() if h.state is not State.DOOMED]
+        self.kill(*((handle, "retired") for handle in alive))
 
     def _fill(self, slot: int, now: float) -> None:
         if not self._roster.take_over(slot):
