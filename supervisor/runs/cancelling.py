@@ -66,5 +66,6 @@ def _note(store: "RunStore", run: "PluginRun", found: Cancelled) -> None:
     """Let the record say what Redis says, before anybody has taken in the result."""
     if run.is_cancel:
         store.mark_cancelled(run.plugin_run_id)
-    elif found.was == "waiting":
+    elif found.was not in ("running", "ended", "unknown"):
+        # It has ended by this. Who asks for the same at once shall not be sent to it.
         store.fail(run.plugin_run_id, CANCELLED)

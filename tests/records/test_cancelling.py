@@ -116,6 +116,21 @@ def test_a_run_that_waits_is_never_published(scene, added):
     assert added(settings={"_key": SECRET}, unique_for_s=60) != run_id
 
 
+@pytest.mark.parametrize("delay_s", [0, 60], ids=["queued", "delayed"])
+def test_after_a_cancel_the_same_may_be_asked_for_at_once(scene, added, delay_s):
+    """Before anybody has taken in the result of the one that was cancelled."""
+    run_id = added(unique_for_s=60, delay_s=delay_s)
+    assert scene.relay.relay_once().published == 1
+    assert scene.cancel(run_id) == ("delayed" if delay_s else "queued")
+
+    assert added(unique_for_s=60, delay_s=delay_s) != run_id
+    (result,) = scene.world.results(run_id)
+    assert (
+        scene.store.apply_result(Result(run_id, result["status"], "", "cancelled")) == "duplicate"
+    )
+    assert scene.store.get(run_id).error_message == "cancelled"
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_cancel_while_a_relay_publishes_keeps_the_run_from_running(scene, added, when):
     run_id, told = added(), []
