@@ -3,14 +3,18 @@
 Paths and bodies are part of the wire contract. Nothing here changes anything.
 """
 
+import asyncio
 import socket
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LEAVE_S = 1.0
+# Longer than the pause between two scrapes.
+SILENT_S = 75.0
+# Probes and scrapes need a few. Files are scarce: who holds more keeps us from Redis and workers.
+MOST_CONNECTIONS = 64
 
 
 class Health(Protocol):
@@ -33,31 +37,48 @@ class HttpServer:
 
     def __init__(self) -> None:
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self.port = 0
 
     async def start(self, health: Health, host: str, port: int) -> None:
         """Listen. Port 0 takes a free one. Raises OSError when it is taken."""
-        await self._set_up(health, lambda on: web.TCPSite(on, host, port, shutdown_timeout=LEAVE_S))
+        await self._serve(health, host=host, port=port)
 
     async def start_on(self, health: Health, listening: socket.socket) -> None:
         """Serve on a socket that listens, and close it at the end."""
-        await self._set_up(health, lambda on: web.SockSite(on, listening, shutdown_timeout=LEAVE_S))
+        await self._serve(health, sock=listening)
 
-    async def _set_up(
-        self, health: Health, site_of: Callable[[web.AppRunner], web.BaseSite]
-    ) -> None:
+    async def _serve(self, health: Health, **where: Any) -> None:
         self._health = health
         app = web.Application(client_max_size=1024)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, handle_signals=False, access_log=None)
+        self._runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            access_log=None,
+            keepalive_timeout=SILENT_S,
+            shutdown_timeout=LEAVE_S,
+        )
         await self._runner.setup()
-        await site_of(self._runner).start()
-        self.port = self._runner.addresses[0][1]
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, **where)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def _protocol(self) -> asyncio.Protocol:
+        """Take a connection in, at the cost of the oldest one where there are too many."""
+        assert self._runner is not None  # noqa: S101  # it was set up before we listened
+        assert self._runner.server is not None  # noqa: S101
+        transports = (held.transport for held in self._runner.server.connections)
+        held = [transport for transport in transports if transport and not transport.is_closing()]
+        for oldest in held[: max(0, len(held) + 1 - MOST_CONNECTIONS)]:
+            oldest.abort()
+        return self._runner.server()
 
     async def stop(self) -> None:
         """Stop listening."""
+        if self._server is not None:
+            self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
