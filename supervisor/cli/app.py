@@ -32,7 +32,7 @@ COMMANDS = {
     "plugins": "Look at the plugins.",
     "config": "Look at the settings.",
     "gateway": "Take runs in over HTTP.",
-    "results": "Take results into the run records of an application.",
+    "results": "Take results in, publish what waits, fire schedules.",
     "schedule": "Run plugins over and over, by cron lines.",
     "db": "Look after the run records of an application.",
     "doctor": "Find all problems at once, each with its cure.",

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from supervisor.cli import render
+from supervisor.cli.options import AsJson
 from supervisor.configuration import load
 from supervisor.runs.records import key_maker, open_store
 
@@ -39,10 +40,13 @@ app = typer.Typer(
 
 
 @app.command("upgrade", help=UPGRADE_HELP, short_help="Bring the tables to our version.")
-def upgrade() -> None:
+def upgrade(*, as_json: AsJson = False) -> None:
     """Upgrade the tables."""
     with open_store(load()) as store:
         before, after = store.upgrade()
+        if as_json:
+            render.answer_json({"database": store.where, "before": before, "after": after})
+            return
         render.answer(
             f"{store.where} was at {before or 'no version'}, and is at {after}"
             if before != after
@@ -51,7 +55,9 @@ def upgrade() -> None:
 
 
 @app.command("key", help=KEY_HELP, short_help="Make a key for the outbox.")
-def key(file: Annotated[Path, typer.Argument(help="The file; it must not be there.")]) -> None:
+def key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="It must not be there.")],
+) -> None:
     """Make a key."""
     key_maker()(file)
     render.answer(f"{file} holds a new key")

@@ -79,7 +79,10 @@ Older = Annotated[
     str | None, typer.Option("--older", metavar="AGE", help="Buried longer ago: 30s, 10m, 2h, 1d.")
 ]
 Newer = Annotated[str | None, typer.Option("--newer", metavar="AGE", help="Buried less long ago.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", show_default=False)]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", show_default=False, help="Of letters, or of runs."),
+]
 Every = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 app = typer.Typer(

@@ -35,6 +35,7 @@ From another terminal:
 Metrics are served where the supervisor has them, on port 8002 (CREWPOOL_GATEWAY_HTTP_PORT).
 
 TERM and INT end it: what is being answered is answered, who follows a run is sent away.
+
 \b
 Exit codes:
   0   ended by a signal

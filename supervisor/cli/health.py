@@ -44,7 +44,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(help=HELP)
 def health(
     *,
-    url: Annotated[str, typer.Option(help="Another program of ours, http://host:port.")] = "",
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="Another program of ours, http://host:port.")
+    ] = "",
     live: Annotated[bool, typer.Option("--live", help="Alive instead of ready.")] = False,
 ) -> None:
     """Ask once."""

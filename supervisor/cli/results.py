@@ -53,7 +53,7 @@ CREWPOOL_RECORDS_URL (see crewpool config show).
 """
 
 app = typer.Typer(
-    help="Take results into the run records.",
+    help="Take results in, publish what waits, and fire schedules.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

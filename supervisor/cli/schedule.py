@@ -90,8 +90,15 @@ app = typer.Typer(
 )
 
 
-@app.command("add", help=ADD, short_help="Run a plugin whenever a cron line is due.")
+@app.command(
+    "add",
+    help=ADD,
+    short_help="Run a plugin whenever a cron line is due.",
+    # A line without quotes: the shell makes many words of it, and file names of its stars.
+    context_settings={"allow_extra_args": True},
+)
 def add(  # noqa: PLR0913  # an option is a parameter
+    typed: typer.Context,
     cron: Annotated[str, typer.Argument(metavar="CRON", help='Five fields: "0 7 * * *".')],
     plugin: Annotated[str, typer.Argument(metavar="PLUGIN", help="Its name.")],
     *,
@@ -109,6 +116,9 @@ def add(  # noqa: PLR0913  # an option is a parameter
     as_json: AsJson = False,
 ) -> None:
     """Keep a schedule."""
+    if typed.args:
+        told = f"Nothing was kept: {len(typed.args)} words more came than a line and a plugin"
+        raise UsageWrong(told, 'put the line in quotes: crewpool schedule add "0 7 * * *" PLUGIN')
     for key in request.credentials_typed(pairs or ()):
         render.talk(f"{key} stands in your shell's history now; use --secret {key}=VARIABLE")
     ours = load()
@@ -149,34 +159,42 @@ def list_schedules(*, as_json: AsJson = False) -> None:
 
 
 @app.command("remove", help=REMOVE, short_help="Take one away.")
-def remove(schedule_id: Id) -> None:
+def remove(schedule_id: Id, *, as_json: AsJson = False) -> None:
     """Take one away."""
     with _opened(load()) as schedules:
         if not schedules.remove(schedule_id):
             raise _unknown(schedule_id)
-    render.talk(f"Schedule {schedule_id} fires no more.")
+    if as_json:
+        render.answer_json({"id": schedule_id, "is_removed": True})
+    else:
+        render.talk(f"Schedule {schedule_id} fires no more.")
 
 
 @app.command("pause", help=PAUSE, short_help="Let one fire no more for a while.")
-def pause(schedule_id: Id) -> None:
+def pause(schedule_id: Id, *, as_json: AsJson = False) -> None:
     """Pause it, unless it is."""
     with _opened(load()) as schedules:
         found = schedules.pause(schedule_id)
     if found is None:
         raise _unknown(schedule_id)
-    if found[1]:
+    if as_json:
+        render.answer_json({**found[0].as_data(), "is_changed": found[1]})
+    elif found[1]:
         render.talk(f"Schedule {schedule_id} is paused: it fires no more until it is resumed.")
     else:
         render.talk(f"Schedule {schedule_id} is paused already; nothing was changed.")
 
 
 @app.command("resume", help=RESUME, short_help="Let it fire again.")
-def resume(schedule_id: Id) -> None:
+def resume(schedule_id: Id, *, as_json: AsJson = False) -> None:
     """Resume it, unless it fires."""
     with _opened(load()) as schedules:
         found = schedules.resume(schedule_id)
     if found is None:
         raise _unknown(schedule_id)
+    if as_json:
+        render.answer_json({**found[0].as_data(), "is_changed": found[1]})
+        return
     was = "" if found[1] else f"Schedule {schedule_id} is not paused; nothing was changed. "
     render.talk(was + _due_next(found[0]))
 

@@ -104,8 +104,9 @@ class Cron:
     def _check(self) -> None:
         fields = self.line.split()
         if len(fields) != len(_FIELDS) or len(self.line) > _LONGEST:
+            many = "one field" if len(fields) == 1 else f"{len(fields)} fields"
             raise CronInvalid(
-                f"{self.line[:40]!r} has {len(fields)} fields, and a cron line has five: minute, "
+                f"{self.line[:40]!r} has {many}, and a cron line has five: minute, "
                 "hour, day of the month, month, day of the week",
                 'write it like "0 7 * * *", every day at seven, in quotes',
             )

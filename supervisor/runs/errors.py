@@ -24,7 +24,10 @@ class RecordsNotConfigured(CrewpoolError):  # noqa: N818  # named for what happe
 
     is_of_settings = True
     is_retryable = False
-    next_step = "CREWPOOL_RECORDS_URL=sqlite:///runs.db, or the URL of a PostgreSQL"
+    next_step = (
+        "CREWPOOL_RECORDS_URL=sqlite:///runs.db, the URL of a PostgreSQL, or the one that "
+        "crewpool up --records tells"
+    )
 
     def __init__(self) -> None:
         super().__init__("No database is named that run records are kept in")

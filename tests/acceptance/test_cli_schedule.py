@@ -58,6 +58,8 @@ def test_a_schedule_is_added_listed_and_removed(crewpool, schedule):
     ("arguments", "said", "do"),
     [
         (("0 7 * *", "echoes"), "has 4 fields", 'write it like "0 7 * * *"'),
+        (("@daily", "echoes"), "has one field", "0 7 * * *"),
+        (("0", "7", "bin", "etc", "*", "echoes"), "4 words more", "put the line in quotes"),
         (("0 25 * * *", "echoes"), "'25' is no hour", "0 to 23"),
         (("0 7 * foo *", "echoes"), "'foo' is no month", "JAN to DEC"),
         (("*/0 * * * *", "echoes"), "'*/0' is no minute", "steps with /"),
@@ -100,6 +102,9 @@ def test_a_schedule_is_paused_and_resumed(url, monkeypatch, capsys):
     assert f"crewpool schedule resume {made}" in said("add", "0 7 * * *", "echoes")
     assert said("resume", made).startswith("Due next at")
     assert "is not paused; nothing was changed. Due next at" in said("resume", made)
+    assert json.loads(said("pause", made, "--json"))["is_paused"] is True
+    assert json.loads(said("resume", made, "--json"))["is_changed"] is True
+    assert json.loads(said("remove", made, "--json")) == {"id": made, "is_removed": True}
     for order in ("pause", "resume"):
         with pytest.raises(CommandFailed, match="There is no schedule nobody"):
             said(order, "nobody")

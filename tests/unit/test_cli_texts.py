@@ -1,12 +1,14 @@
 """What the command line says, and what it must not load to say it."""
 
 import doctest
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from supervisor.cli import app, outputs, render, wording
 from supervisor.cli import request as requests
@@ -156,3 +158,19 @@ def test_a_second_or_an_unexpected_result_is_a_problem_of_the_demo():
     assert run.problem() == "overruns has 2 results"
     run.results = [{"status": "completed", "error": ""}]
     assert "ended as completed" in run.problem()
+
+
+def helps(command, above=None):
+    context = command.context_class(command, parent=above)
+    yield command.get_help(context)
+    for below in getattr(command, "commands", {}).values():
+        yield from helps(below, context)
+
+
+def test_no_heading_in_a_help_text_ran_together_with_what_is_before_it():
+    modules = [importlib.import_module(f"supervisor.cli.{name}") for name in app.COMMANDS]
+    texts = [text for module in modules for text in helps(get_command(module.app))]
+
+    assert len(texts) > 2 * len(app.COMMANDS)
+    # The sign that lines stay as they are stands at the head of a paragraph, or counts for none.
+    assert not [text for text in texts if re.search(r"\x08.*\S", text)]

@@ -109,7 +109,7 @@ def test_after_years_the_latest_time_is_still_found_at_once(line, now, latest):
         ("0 24 * * *", "UTC", "'24' is no hour"),
         ("", "UTC", "has 0 fields"),
         ("0 0 0 7 * *", "UTC", "has 6 fields"),
-        ("@daily", "UTC", "has 1 fields"),
+        ("@daily", "UTC", "has one field,"),
         ("0 7 * * *", "../../etc/passwd", "is no time zone"),
         ("0 7 * * *", "Europe", "is no time zone"),
         ("0 7 * * *", "", "is no time zone"),
