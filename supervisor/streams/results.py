@@ -138,16 +138,23 @@ class ResultStream:
         return [field for field in fields if is_run_id(field)]
 
     async def states(self, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return what the records in Redis say of runs: state, started_at and attempt."""
+        """Return what the records in Redis say of runs: state, started_at and attempt.
+
+        A key that is no record says nothing, and hides no other.
+        """
         names = ["state", "started_at", "attempt"]
         pipeline = self._client.pipeline(transaction=False)
         for run_id in run_ids:
             pipeline.hmget(self._keys.record(run_id), names)
         async with answering(self._client):
-            rows = decoded(await pipeline.execute())
+            rows = decoded(await pipeline.execute(raise_on_error=False))
+        for row in rows:
+            if isinstance(row, Exception) and not str(row).startswith("WRONGTYPE"):
+                raise row
         return {
             run_id: {name: str(value) for name, value in zip(names, row, strict=True) if value}
             for run_id, row in zip(run_ids, rows, strict=True)
+            if not isinstance(row, Exception)
         }
 
     async def ensure_group(self) -> None:

@@ -112,6 +112,17 @@ async def test_names_of_runs_that_are_none_are_passed_over(url, world):
     await consumer.stream.close()
 
 
+async def test_a_key_that_is_no_record_hides_no_other(url, world):
+    begins(world, "r-1")
+    begins(world, "r-odd")
+    world.client.delete("crewpool:run:r-odd")
+    world.client.set("crewpool:run:r-odd", "x")
+    consumer = ResultConsumer(url, Handler())
+
+    assert await Progress(consumer.stream, Waiting()).look() == 1
+    await consumer.stream.close()
+
+
 async def test_what_the_records_refuse_of_one_run_ends_neither_following_nor_consuming(url, world):
     """It is told once, and the runs behind it are seen to begin."""
     for run_id in ("r-1", "r-odd", "r-z"):
