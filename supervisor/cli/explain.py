@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from supervisor.cli import render
+from supervisor.cli import kept, render
 from supervisor.cli.failures import CommandFailed
 from supervisor.cli.options import AsJson, with_queue
 from supervisor.configuration import load
+from supervisor.errors import RedisAway
 from supervisor.explaining.facts import Facts
 from supervisor.explaining.places import explain as sentences_of
 from supervisor.retries import policy_for
@@ -33,7 +34,8 @@ Examples:
   crewpool explain 3f1c0a52-9f0e-4f0e-8f39-1c2d3e4f5a6b
   crewpool explain RUN --json | jq -r .place
 \b
-Places: queued, delayed, parked, running, ended, gone (its entry was removed), unknown.
+Places: queued, delayed, parked, running, ended, gone (its entry was removed), unknown; and
+waiting, in the outbox of CREWPOOL_RECORDS_URL, which is asked of runs that Redis does not know.
 Exit codes: 0 explained, 1 not known.
 """
 
@@ -48,11 +50,22 @@ def explain(
 ) -> None:
     """Explain it."""
     settings = load()
-    facts = with_queue(lambda queue: _facts(queue, run_id, settings), settings)
-    sentences = sentences_of(facts)
+    try:
+        facts = with_queue(lambda queue: _facts(queue, run_id, settings), settings)
+    except RedisAway as away:
+        if (told := kept.place_of(settings, run_id)) is None:
+            raise
+        render.talk(f"{away} This is what the database tells.")
+        data, place, sentences = {}, told.name, list(told.sentences)
+    else:
+        sentences, place = sentences_of(facts), facts.run.place
+        data = _as_data(facts)
+        if place == "unknown" and (told := kept.place_of(settings, run_id)) is not None:
+            place, sentences = told.name, list(told.sentences)
     if as_json:
-        render.answer_json(_as_data(facts, sentences))
-    if facts.run.place == "unknown":
+        said = {"run_id": run_id, "place": place, "sentences": sentences}
+        render.answer_json({**said, "facts": data})
+    if place == "unknown":
         raise CommandFailed(" ".join(sentences), "crewpool runs list")
     if not as_json:
         for sentence in sentences:
@@ -90,17 +103,12 @@ def _manifest(folder: Path, name: str) -> Manifest | None:
         return None
 
 
-def _as_data(facts: Facts, sentences: list[str]) -> dict[str, Any]:
+def _as_data(facts: Facts) -> dict[str, Any]:
     run: Located = facts.run
     return {
-        "run_id": run.run_id,
-        "place": run.place,
-        "sentences": sentences,
-        "facts": {
-            **asdict(run),
-            "attempts": [asdict(attempt) for attempt in facts.attempts],
-            "alive": [host.host for host in facts.alive],
-            "dead_letter": facts.letter_id or None,
-            "has_entry": facts.has_entry,
-        },
+        **asdict(run),
+        "attempts": [asdict(attempt) for attempt in facts.attempts],
+        "alive": [host.host for host in facts.alive],
+        "dead_letter": facts.letter_id or None,
+        "has_entry": facts.has_entry,
     }

@@ -21,6 +21,7 @@ from supervisor.runs.records import open_store
 from supervisor.settings import Settings
 from supervisor.streams.queue import Queue
 from supervisor.streams.recorded import Recorded, recorded, records_of
+from supervisor.times import clock
 
 if TYPE_CHECKING:
     from supervisor.runs.models import PluginRun
@@ -87,6 +88,37 @@ async def runs_of(
     async for run in found:
         if wanted.fits(run):
             yield run
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is that Redis does not know: a word, and a sentence a fact."""
+
+    name: str
+    sentences: Sequence[str]
+
+
+def place_of(settings: Settings, run_id: str) -> Place | None:
+    """Say what the database knows of a run; None where it does not, or there is none."""
+    with opened(settings) as store:
+        run = store.get(run_id) if store is not None else None
+        where = store.where if store is not None else ""
+    if run is None:
+        return None
+    if run.is_waiting:
+        since = f"since {clock(run.created_at.timestamp())}"
+        why = f": {run.last_publish_error}" if run.last_publish_error else ""
+        first = f"Run {run_id} waits in the outbox of {where} {since}{why}."
+        return Place(
+            "waiting", [first, "crewpool results consume publishes it, or its application."]
+        )
+    if run.is_final:
+        how = f"{run.status}: {run.error_message}" if run.error_message else run.status
+        at = "" if run.completed_at is None else f" at {clock(run.completed_at.timestamp())}"
+        first = f"Run {run_id} has ended{at} ({how}), as the run records tell."
+        return Place("ended", [first, "Redis has nothing of it, or is away."])
+    first = f"Run {run_id} is {run.status} in the run records, and nothing in Redis tells where."
+    return Place("unknown", [first, "Redis is away, or has lost it."])
 
 
 async def _kept(store: "RunStore", queue: Queue, which: RunFilter) -> AsyncIterator[Recorded]:

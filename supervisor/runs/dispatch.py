@@ -192,7 +192,7 @@ class Dispatcher:
                 if not error.is_retryable:
                     self.store.fail(run_id, str(error))
                     raise
-                failure = str(error)
+                failure = error.because if isinstance(error, PublishFailed) else str(error)
             else:
                 return self._published(run, is_over=placed.what == "ended")
             if not tries_left or time.monotonic() + pause_s >= give_up_at:

@@ -44,7 +44,7 @@ class PublishFailed(CrewpoolError):  # noqa: N818  # named for what happened
 
     `is_retryable`: it is away or full, and later it may; else it refuses us, and somebody has
     to change something, a right where `is_permission`. `is_known_to_have_failed` is False when
-    the reply got lost.
+    the reply got lost. `because` is the cause alone, for whoever publishes it again.
     """
 
     def __init__(self, run_id: str, cause: CrewpoolError) -> None:
@@ -53,6 +53,7 @@ class PublishFailed(CrewpoolError):  # noqa: N818  # named for what happened
         self.is_permission = isinstance(cause, Refused) and cause.is_permission
         self.next_step = RIGHTS if self.is_permission else getattr(cause, "next_step", None)
         self.is_known_to_have_failed = not isinstance(cause, PublishUncertain)
+        self.because = str(cause)
         advice = "publish it again later" if self.is_retryable else "a retry cannot help"
         super().__init__(f"Run {run_id} was not published ({advice}): {cause}")
 

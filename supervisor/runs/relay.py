@@ -17,7 +17,7 @@ from supervisor.errors import RedisAway
 from supervisor.log import Log
 from supervisor.runs.errors import OutboxKeyUnfit, RecordsAway, RecordsOutdated
 from supervisor.runs.outbox import request_of
-from supervisor.runs.publisher import AddressInvalid
+from supervisor.runs.publisher import AddressInvalid, PublishFailed
 from supervisor.runs.requests import PluginRequest, RequestInvalid
 from supervisor.streams.orders import Cancelled
 from supervisor.streams.publish import Published
@@ -236,4 +236,6 @@ class Relay:
 
 
 def _told(error: Exception) -> str:
+    if isinstance(error, PublishFailed) and error.is_retryable:
+        return error.because
     return str(error) if isinstance(error, CrewpoolError) else repr(error)[:300]

@@ -41,3 +41,28 @@ def test_following_a_run_that_is_given_up_while_redis_is_away_ends_with_the_reas
 
     assert following.wait_exit() == 1
     assert "its request breaks the contract" in following.err
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["redis", "no-redis"])
+def test_a_run_in_the_outbox_is_explained(crewpool, records, redis_server, is_there):
+    url, run_id, _ = records
+    environment = {"CREWPOOL_RECORDS_URL": url}
+    if is_there:
+        environment["REDIS_URL"] = redis_server.url
+    told = crewpool("explain", run_id, **environment)
+
+    assert told.returncode == 0, told.stderr
+    assert f"Run {run_id} waits in the outbox of {url} since" in told.stdout
+    assert "is not reachable" in told.stdout
+    assert "publish it again later" not in told.stdout
+    assert "crewpool results consume publishes it" in told.stdout
+
+
+def test_a_run_that_redis_forgot_is_explained_by_its_record(crewpool, records, redis_server):
+    url, run_id, store = records
+    store.fail(run_id, "its request breaks the contract")
+    environment = {"CREWPOOL_RECORDS_URL": url, "REDIS_URL": redis_server.url}
+    told = json.loads(crewpool("explain", run_id, "--json", **environment).stdout)
+
+    assert told["place"] == "ended"
+    assert "(failed: its request breaks the contract)" in told["sentences"][0]
