@@ -5,6 +5,7 @@ one its tree is looked for in /proc.
 """
 
 import os
+import signal
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -39,6 +40,10 @@ class Kills:
             # What got out of its group is an orphan of ours then, and goes as strays go.
             if not handle.is_all_grouped or not groups.kill(handle):
                 rest[handle.pid] = handle
+                continue
+            # It may have moved itself out: crews write where we do, unless they are another user.
+            with suppress(ProcessLookupError):
+                os.kill(handle.pid, signal.SIGKILL)
         if rest:
             self.tree(*rest)
             for handle in rest.values():

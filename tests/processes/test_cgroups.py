@@ -117,6 +117,21 @@ def test_what_hops_from_process_to_process_dies_with_its_run(start_supervisor, w
     assert supervisor.titles() == ["crewpool s0 idle", "crewpool zygote"]
 
 
+def test_a_crew_that_moves_its_worker_to_another_group_dies_as_well(
+    start_supervisor, world, tmp_path
+):
+    """With a child, that the worker takes along."""
+    leaves = f'open("{own_folder()}/cgroup.procs", "w").write("0"); os.fork(); time.sleep(60)'
+    plugins = crew(tmp_path, leaves, timeout_s=1)
+    supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1)
+    placed(supervisor)
+
+    run = world.publish(plugin="drill")
+
+    assert wait_until(lambda: world.result(run), 5)["error"] == "Workflow exceeded 1s timeout"
+    wait_until(lambda: supervisor.titles() == ["crewpool s0 idle", "crewpool zygote"])
+
+
 def test_what_a_run_leaves_is_seen_however_it_hides(start_supervisor, world, tmp_path):
     plugins = crew(tmp_path, HOPS + "return '# Done'")
     supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1)
