@@ -65,11 +65,11 @@ class Imports:
     def _is_felled(self, name: str, folder: Path) -> bool:
         """Tell whether a zygote ended with this plugin, and its code is still the same."""
         felled = self._felled.get(name)
-        if felled is None or code_hash(folder) != felled.code:
+        if felled is None or (code := code_hash(folder)) != (felled.code or code):
             return False
         self.failed[name] = felled.reason
         if felled.is_refused:
-            self.namespaces[name].refuse(felled.code, felled.reason)
+            self.namespaces[name].refuse(code, felled.reason)
         return True
 
 

@@ -198,7 +198,8 @@ class Importing(Word):
 
 
 class Felled(NamedTuple):
-    """Supervisor → zygote, at its start: do not import this plugin while its code is the same.
+    """Supervisor → zygote, at its start: do not import this plugin while its code is the same
+    (`code` is "": whatever it is).
 
     A zygote before ended with it, for this reason. Its runs fail with the reason where
     `is_refused`, and else try the import in their workers.

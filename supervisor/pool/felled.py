@@ -42,11 +42,15 @@ class FelledPlugins:
 
         Plugin code may have said the name: what does not bring us on counts as a failure.
         """
-        is_news = felled.plugin not in self._named and (self._folder / felled.plugin).is_dir()
-        if is_news:
-            self._named.add(felled.plugin)
-            self._known[felled.plugin] = felled
-        return is_news
+        known = self._known.get(felled.plugin) if felled.plugin in self._named else None
+        if known is not None and known.code not in ("", felled.code):
+            # Its import writes into its own folder: out it stays, whatever its code is.
+            felled = felled._replace(code="")
+        elif felled.plugin in self._named or not (self._folder / felled.plugin).is_dir():
+            return False
+        self._named.add(felled.plugin)
+        self._known[felled.plugin] = felled
+        return True
 
     def note_ready(self, left_out: Container[str]) -> None:
         """Forget those that a zygote has imported after all, their code being another."""

@@ -8,6 +8,12 @@ from tests.support.waiting import wait_until
 ENDS = "import os; os._exit(3)"
 FAULTS = "import ctypes; ctypes.string_at(0)"
 HANGS = "import time; time.sleep(3600)"
+# Other code at each look.
+WRITES_AND_ENDS = """
+import os, pathlib, time
+pathlib.Path(__file__).with_name("seen.json").write_text(str(time.time()))
+os._exit(3)
+"""
 
 
 def reload(supervisor):
@@ -75,6 +81,21 @@ def test_a_reload_tries_the_same_code_again_and_one_that_is_mended_serves(
     assert supervisor.metric("crewpool_plugin_import_failed", plugin="bad") is None
     assert len(supervisor.log_lines("zygote_died")) == 2
     assert supervisor.log_lines("reload_failed") == []
+
+
+def test_an_import_that_writes_into_its_own_folder_and_ends_the_zygote_fails_alone(
+    start_supervisor, world, tmp_path
+):
+    plugins = write_crew(tmp_path / "plugins", "well", 'return "x"')
+    write_plugin(plugins, "bad", WRITES_AND_ENDS)
+    supervisor = start_supervisor(plugin_dir=plugins, CREWPOOL_WORKERS=1).wait_idle(1)
+    runs = [world.publish(plugin=name) for name in ("bad", "well")]
+
+    wait_until(lambda: world.have_results(runs))
+
+    assert "its import ended the zygote with exit 3" in world.result(runs[0])["error"]
+    assert world.result(runs[1])["status"] == "completed"
+    assert len(supervisor.log_lines("zygote_died")) == 2
 
 
 def test_new_code_that_ends_the_zygote_leaves_the_old_in_its_place(

@@ -43,9 +43,19 @@ def test_reasons_are_short_for_all_of_them_stand_in_one_argument():
 def test_each_name_brings_us_on_once(felled):
     """Whoever lies about names, again and again, must not have zygotes started in a circle."""
     assert felled.note(felled_by(NEWS, "exit 3"))
-    assert not felled.note(felled_by(Importing(plugin="news", code="ffffffffffff"), "exit 3"))
+    assert not felled.note(felled_by(NEWS, "exit 3"))
     assert not felled.note(felled_by(Importing(plugin="nobody"), "exit 3"))
     assert [it.code for it in felled.as_told()] == [NEWS.code]
+
+
+def test_one_whose_code_is_another_each_time_is_left_out_whatever_it_is(felled):
+    """Its import writes into its own folder."""
+    codes = ("0123456789ab", "ffffffffffff", "eeeeeeeeeeee")
+    words = [Importing(plugin="news", code=code) for code in codes]
+
+    assert [felled.note(felled_by(word, "exit 3")) for word in words] == [True, True, False]
+
+    assert [it.code for it in felled.as_told()] == [""]
 
 
 def test_those_that_a_zygote_has_imported_are_forgotten(felled):
