@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from supervisor.cli.failures import UsageWrong
-from supervisor.streams.wire import Entry, Rejected, Request, entry_fields, parse, request_payload
+from supervisor.streams.wire import (
+    DEEPEST,
+    Entry,
+    Rejected,
+    Request,
+    entry_fields,
+    parse,
+    request_payload,
+)
 from supervisor.times import length_of, moment_of
 
 HELP = "crewpool submit --help"
@@ -123,7 +131,9 @@ def _read(base: str) -> dict[str, Any]:
     text = _text_of(base[1:]) if base.startswith("@") else base
     try:
         settings = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UsageWrong(f"--settings is nested deeper than {DEEPEST} levels", HELP) from None
+    except ValueError as error:
         raise UsageWrong(f"--settings is not valid JSON: {error}", HELP) from None
     if not isinstance(settings, dict):
         raise UsageWrong("--settings must be a JSON object", HELP)

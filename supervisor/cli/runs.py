@@ -58,6 +58,10 @@ _TIMES = (
 )
 # What stands first, in this order; all else behind it by name.
 _FIRST = ("state", "error", "cause", "plugin", "priority", "user_id", "attempt", "worker", *_TIMES)
+NONE_IN_DATABASE = (
+    "No run has a record in the database. Next, for those that were published without it: "
+    "CREWPOOL_RECORDS_URL= crewpool runs list"
+)
 
 app = typer.Typer(
     help="Look at runs.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -108,8 +112,10 @@ def list_runs(
         render.answer_json([_as_data(run) for run in found[:limit]])
     elif found:
         render.show(_table(found[:limit], time.time()))
+    elif wanted != kept.Wanted():
+        render.talk("No run fits.")
     else:
-        render.talk("No run has a record." if wanted == kept.Wanted() else "No run fits.")
+        render.talk("No run has a record." if store is None else NONE_IN_DATABASE)
     if len(found) > limit:
         render.talk(f"There are more than {limit}. Next: --limit, --state or --plugin")
 

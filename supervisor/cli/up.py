@@ -121,12 +121,11 @@ def _introduce(settings: Settings, origin: str, records: str) -> None:
         render.fact("Probes", f"http://{settings.http_host}:{settings.http_port}/health/ready")
     is_usual = url == Settings.model_fields["redis_url"].default.get_secret_value()
     where = "" if is_usual or origin != "default" else f"REDIS_URL={url} "
-    where += records
     render.talk()
     render.talk("In another terminal:")
     if found.plugins:
         name = "hello" if "hello" in found.plugins else next(iter(found.plugins))
-        render.command(f"{where}crewpool submit {name} --wait")
+        render.command(f"{where}{records}crewpool submit {name} --wait")
     render.command(f"{where}crewpool workers")
     render.talk("Ctrl-C stops at once and hands runs back; TERM lets them finish.")
     render.talk()

@@ -125,11 +125,13 @@ def test_a_run_that_the_database_has_not_is_shown_as_redis_has_it(crewpool, redi
     known = {"REDIS_URL": redis_server.url, "CREWPOOL_RECORDS_URL": "sqlite:///runs.db"}
     shown = crewpool("runs", "show", run_id, **known)
     unknown = crewpool("runs", "follow", "nobody-knows", **known)
+    listed = crewpool("runs", "list", **known)
 
     assert shown.returncode == 0, shown.stderr
     assert "failed" in shown.stdout
     assert unknown.returncode == 1
     assert "is not known here" in unknown.stderr
+    assert "CREWPOOL_RECORDS_URL= crewpool runs list" in listed.stderr
 
 
 def test_records_that_cannot_be_opened_are_told_before_anything_runs(crewpool):

@@ -56,6 +56,11 @@ def test_pairs_win_over_the_settings_as_a_whole():
     assert settings == {"topics": "b", "deep": {"kept": 1, "changed": 2}}
 
 
+def test_settings_without_a_bottom_are_refused_in_words():
+    with pytest.raises(UsageWrong, match="nested deeper than 64 levels"):
+        settings_of("[" * 200_000, [], (), {})
+
+
 def test_secrets_come_from_variables_and_keep_their_text():
     settings = settings_of("", [], ["_key=NUMBER"], {"NUMBER": "123"})
 
