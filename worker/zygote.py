@@ -219,6 +219,8 @@ def _ignore_handlers_of_imports() -> None:
     A handler for SIGCHLD, for one, would run at each of our own forks.
     """
     reset_signals()
+    # Ignored by a library in C, which Python does not hear of, our forks would be gone unwaited.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -171,6 +171,19 @@ def test_handlers_that_a_plugin_installs_at_import_do_not_save_its_worker(
     assert world.output(run)["raw"].count("SIG_DFL") == 4
 
 
+def test_a_library_that_ignores_the_end_of_children_ends_no_zygote(
+    start_supervisor, world, tmp_path
+):
+    """In C, where Python does not hear of it."""
+    plugins = write_plugin(tmp_path, "rude", "import ctypes; ctypes.CDLL(None).signal(17, 1)")
+    supervisor = start_supervisor(plugin_dir=plugins, wait=False)
+
+    wait_until(lambda: supervisor.log_lines("zygote_ready"))
+    supervisor.wait_idle()
+
+    assert supervisor.log_lines("zygote_died") == []
+
+
 def test_a_taken_port_is_an_error_with_its_number(start_supervisor):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
