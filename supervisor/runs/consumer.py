@@ -124,8 +124,7 @@ class ResultConsumer:
                     self._is_away = False
                 except Exception as error:  # noqa: BLE001  # what others wrote must not end it
                     self._note_trouble(error)
-                    if isinstance(error, RedisAway):
-                        # A reply that was lost may have made entries ours.
+                    if isinstance(error, RedisAway):  # a lost reply may have made entries ours
                         self._owed_at = time.monotonic()
                     await asleep(stop, FIRST_PAUSE_S)
                 self._came_round()
@@ -140,12 +139,7 @@ class ResultConsumer:
         if self._owed_at is not None and now >= self._owed_at:
             await self._take_owed()
         if now >= self._claim_at:
-            self._claim_at = now + CLAIM_EVERY_S
-            # A page a round: who died may have left more than we have room for.
-            page, self._claimed_to = await self.stream.claim(CLAIM_IDLE_S, self._claimed_to)
-            if self._claimed_to != FIRST:
-                self._claim_at = now
-            await self._work(page)
+            await self._claim(now)
         if (pause_s := self._pauses.until - time.monotonic()) > 0:
             # Nothing can be handled: what is read now would only wait here.
             await asleep(stop, pause_s)
@@ -154,6 +148,15 @@ class ResultConsumer:
         wait_s = max(0.001, min(due) - time.monotonic())
         fresh = await unless(stop, self.stream.fresh(wait_s))
         await self._work(fresh or [])
+
+    async def _claim(self, now: float) -> None:
+        """Take over what others have left, by the page, and for a second: new ones come, too."""
+        while (until := time.monotonic()) < now + 1.0 and self._pauses.until <= until:
+            page, self._claimed_to = await self.stream.claim(CLAIM_IDLE_S, self._claimed_to)
+            await self._work(page)
+            if self._claimed_to == FIRST:
+                self._claim_at = now + CLAIM_EVERY_S
+                return
 
     async def _take_owed(self) -> None:
         """Handle what this consumer has read and not let go of, page by page."""
@@ -175,13 +178,11 @@ class ResultConsumer:
     async def _handle_all(self, rest: list[ResultEntry]) -> None:
         if not rest or await self._handle(rest, is_last_try=len(rest) == 1):
             return
-        # One of them may be at fault: each by itself. Not when we leave: where the database hangs,
-        # each would take its time.
+        # One of them may be at fault: each by itself. Not when we leave: a database may hang.
         worked = False
         for entry in rest if len(rest) > 1 else ():
-            if self._stop.is_set():
-                break
-            worked |= await self._handle([entry], is_last_try=True)
+            if not self._stop.is_set():
+                worked |= await self._handle([entry], is_last_try=True)
         now = time.monotonic()
         if worked:
             self._pauses.worked()
@@ -190,7 +191,7 @@ class ResultConsumer:
         self._owed_at = max(self._pauses.until, now + FIRST_PAUSE_S)
 
     async def _handle(self, entries: list[ResultEntry], *, is_last_try: bool) -> bool:
-        # Each waits for as long as a database takes that hangs: that is no stall of ours.
+        # A database may hang, once for each: that is no stall of ours.
         self._came_round()
         arrivals = [Arrival(e.result, _written_at(e.id)) for e in entries if e.result is not None]
         try:
@@ -223,8 +224,7 @@ class ResultConsumer:
             await self.stream.bury(ResultEntry(entry.id, None, problem, entry.payload))
         except RedisError as error:
             # Out of memory, say: results are still to be taken in, which makes some.
-            if self._owed_at is None:
-                self._owed_at = time.monotonic() + LONGEST_PAUSE_S
+            self._owed_at = self._owed_at or time.monotonic() + LONGEST_PAUSE_S
             self._note_trouble(error)
             return False
         run = entry.result.run_id if entry.result else None
