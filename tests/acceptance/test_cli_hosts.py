@@ -80,7 +80,7 @@ def test_draining_and_paused_ones_are_told(crewpool, redis_server, start_supervi
     url = redis_server.url
     crewpool("ctl", "pause", "--all", "--reason", "new disk", REDIS_URL=url)
     draining = start_supervisor(CREWPOOL_WORKERS=1)
-    world.publish(plugin="sleeps", settings={"seconds": 5})
+    world.publish(plugin="sleeps", settings={"seconds": 20})
     wait_until(lambda: draining.busy("sleeps"))
     crewpool("ctl", "drain", draining.host, REDIS_URL=url)
 

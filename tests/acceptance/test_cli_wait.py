@@ -60,7 +60,7 @@ def test_no_result_in_time_is_exit_code_124_and_says_how_to_ask_again(
     crewpool, redis_server, world
 ):
     late = crewpool(
-        *("submit", "sleeps", "--set", "seconds=3", "--run-id", "r-late"),
+        *("submit", "sleeps", "--set", "seconds=6", "--run-id", "r-late"),
         *("--wait", "--timeout", "0.5"),
         REDIS_URL=redis_server.url,
     )

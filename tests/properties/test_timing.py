@@ -15,8 +15,10 @@ def test_a_backoff_is_clamped_and_never_shrinks(failures):
 
 
 @given(st.integers(0, 10**6))
-def test_once_hopeless_always_hopeless(failures):
-    assert is_hopeless(failures) <= is_hopeless(failures + 1)
+def test_once_hopeless_always_hopeless_and_never_while_others_work(failures):
+    now, later = (is_hopeless(n, has_workers=False) for n in (failures, failures + 1))
+    assert now <= later
+    assert not is_hopeless(failures, has_workers=True)
 
 
 @given(

@@ -65,31 +65,41 @@ class Proxy:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        self._cut_all()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        # A connection that was taken in a moment ago has to have begun, so that it ends.
+        await asyncio.sleep(0)
+        left = list(self._connections)
+        for connection in left:
+            connection.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _connected(self, reader, writer):
-        if self._is_cut:
-            writer.close()
-            return
         self._connections.add(asyncio.current_task())
-        upstream_reader, upstream = await asyncio.open_connection(HOST, self._target_port)
-        self._writers |= {writer, upstream}
-        asked = [b""]
+        ends = [writer]
         try:
-            await asyncio.wait(
-                {
-                    asyncio.ensure_future(self._requests(reader, upstream, asked)),
-                    asyncio.ensure_future(self._replies(upstream_reader, writer, asked)),
-                },
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            if not self._is_cut:
+                upstream_reader, upstream = await asyncio.open_connection(HOST, self._target_port)
+                ends.append(upstream)
+                self._writers.update(ends)
+                await self._pass_on(reader, writer, upstream_reader, upstream)
         finally:
-            for end in (writer, upstream):
+            self._connections.discard(asyncio.current_task())
+            for end in ends:
                 end.close()
                 with suppress(OSError):
                     await end.wait_closed()
                 self._writers.discard(end)
+
+    async def _pass_on(self, reader, writer, upstream_reader, upstream):
+        asked = [b""]
+        ways = {
+            asyncio.ensure_future(self._requests(reader, upstream, asked)),
+            asyncio.ensure_future(self._replies(upstream_reader, writer, asked)),
+        }
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
 
     async def _requests(self, reader, upstream, asked):
         with suppress(OSError):
