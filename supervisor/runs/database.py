@@ -43,12 +43,17 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = engine_of(url)
         self._of_parents: list[Engine] = []
-        self._turns = threading.Lock()
+        self._turns, self._is_paused = threading.Lock(), False
         # Where the tables were found to be ours.
         self._known_at: Place = ()
         # Weakly: what is registered stays so for as long as the process lives.
         forget = weakref.WeakMethod(self._forget)
-        os.register_at_fork(after_in_child=lambda: (here := forget()) and here())
+        pause, go_on = weakref.WeakMethod(self._pause), weakref.WeakMethod(self._go_on)
+        os.register_at_fork(
+            before=lambda: (here := pause()) and here(),
+            after_in_parent=lambda: (here := go_on()) and here(),
+            after_in_child=lambda: (here := forget()) and here(),
+        )
 
     @property
     def where(self) -> str:
@@ -147,6 +152,18 @@ class Database:
             self._known_at = ()
             self._ensure()
             raise
+
+    def _pause(self) -> None:
+        """Let no thread write to a file while the process is forked.
+
+        SQLite keeps the locks of all connections to a file in the memory of the process: the
+        child's would wait for one that nobody there lets go of.
+        """
+        self._is_paused = is_sqlite(self._engine) and self._turns.acquire(timeout=BUSY_S)
+
+    def _go_on(self) -> None:
+        if self._is_paused:
+            self._turns.release()
 
     def _forget(self) -> None:
         """Use nothing of the parent's in a process that was forked (gunicorn with preload, say).

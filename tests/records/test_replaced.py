@@ -8,9 +8,10 @@ import threading
 from contextlib import closing
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from supervisor.runs.errors import RecordsAway, RecordsOutdated
+from supervisor.runs.models import PluginRun
 from supervisor.runs.outbox import NewRun
 from supervisor.runs.requests import PluginRequest
 from supervisor.runs.store import RunStore
@@ -136,3 +137,32 @@ def test_a_fork_in_the_middle_of_the_first_connection_has_its_own(url):
 
         assert status == 0
         assert store.counts() == {"outbox": 0}
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_a_fork_in_the_middle_of_a_transaction_writes_for_itself(url):
+    """SQLite would believe for ever that somebody in the child has the file locked."""
+    inside = threading.Event()
+
+    def write(store):
+        with store.database.writing() as session:
+            assert not session.scalar(select(PluginRun.id))
+            inside.set()
+            threading.Event().wait(0.2)  # the fork begins meanwhile
+
+    with RunStore(url) as store:
+        store.counts()
+        thread = threading.Thread(target=write, args=(store,))
+        thread.start()
+        assert inside.wait(10)
+        if (child := os.fork()) == 0:
+            signal.alarm(8)
+            try:
+                ask(store)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        thread.join()
+
+        assert os.waitpid(child, 0)[1] == 0
+        assert store.counts() == {"outbox": 1, "pending": 1}
