@@ -4,12 +4,11 @@ import os
 import pty
 import select
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.support.commands import COMMAND, Commands
 from tests.support.linux import (
     adopt_orphans,
     collect,
@@ -21,7 +20,6 @@ from tests.support.linux import (
 from tests.support.supervisors import DRILLS, ROOT
 from tests.support.waiting import wait_until
 
-COMMAND = str(Path(sys.executable).with_name("crewpool"))
 # What a command needs to run at all; nothing of the machine may turn into a setting.
 PASSED_ON = ("PATH", "HOME", "LANG")
 # Nobody listens there: port 1 needs root, and is nobody's.
@@ -31,8 +29,9 @@ NOWHERE = "redis://127.0.0.1:1/0"
 class Crewpool:
     """Runs the command in a folder of the test's own, with a TMPDIR of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, commands):
         self.folder = folder
+        self._commands = commands
         self.tmp = folder / "tmp"
         self.storage = folder / "storage"
         self.tmp.mkdir(parents=True)
@@ -43,17 +42,8 @@ class Crewpool:
 
     def __call__(self, *arguments, within_s=60, **environment):
         """Run it to its end; return exit code and texts."""
-        return subprocess.run(
-            [COMMAND, *map(str, arguments)],
-            env=self.environment(environment),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=within_s,
-            preexec_fn=die_with_pytest,
-        )
+        arguments = [str(argument) for argument in arguments]
+        return self._commands.run(arguments, self.environment(environment), self.folder, within_s)
 
     def start(self, *arguments, **environment):
         """Start it; its texts go to the files `out` and `err`."""
@@ -170,10 +160,17 @@ class Started:
         return self.process.poll() is None
 
 
+@pytest.fixture(scope="session")
+def commands():
+    """What commands are forked from."""
+    with Commands() as commands:
+        yield commands
+
+
 @pytest.fixture
-def crewpool(tmp_path):
+def crewpool(tmp_path, commands):
     """The command `crewpool`."""
-    command = Crewpool(tmp_path / "crewpool")
+    command = Crewpool(tmp_path / "crewpool", commands)
     yield command
     command.end()
 

@@ -47,7 +47,7 @@ def test_a_run_cut_off_while_its_supervisor_is_dead_is_answered(start_supervisor
 
 
 def test_a_run_cut_off_under_its_crew_keeps_its_own_result(start_supervisor, world):
-    supervisors = [start_supervisor(**QUICK_LEASES) for _ in range(2)]
+    supervisors = [start_supervisor(CREWPOOL_LEASE_S=4, CREWPOOL_RENEW_EVERY_S=1) for _ in range(2)]
     run_id = world.publish(plugin="sleeps", settings={"seconds": 6})
     wait_until(lambda: any(s.log_lines("run_started", run=run_id) for s in supervisors))
 
