@@ -228,9 +228,11 @@ class Keeper:
                 # The others of the page first; this one lapses once more.
                 self._link.note_refused("reclaim", error)
                 continue
-            self.reclaimed += 1
-            if isinstance(ending, Bury):
-                self._broker.tell(Buried(ending.letter.facts["reason"]))
+            # Where another host was quicker, it counts what it did.
+            if how != "lost":
+                self.reclaimed += 1
+                if isinstance(ending, Bury):
+                    self._broker.tell(Buried(ending.letter.facts["reason"]))
             self._log.warning(
                 "run_reclaimed", run=ending.run_id, entry=entry.id, owner=entry.owner, how=how
             )
