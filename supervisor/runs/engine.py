@@ -142,27 +142,29 @@ def _sqlite(url: URL) -> Engine:
             # lost. The pool connects anew.
             raise DisconnectionError("another file is at its place")
 
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: Any) -> None:
-        # We say ourselves where transactions begin.
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        # A transaction that reads first and writes then fails at once when somebody else
-        # writes in between, without waiting: so one that will write says so at its beginning.
-        options = connection.get_execution_options()
-        if options.get("crewpool_reading"):
-            connection.exec_driver_sql("BEGIN")
-            return
-        # A run that was accepted is not lost with the power either.
-        is_fleeting = options.get("crewpool_fleeting")
-        connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if is_fleeting else 'FULL'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
     return engine
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    # We say ourselves where transactions begin.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Any) -> None:
+    # A transaction that reads first and writes then fails at once when somebody else
+    # writes in between, without waiting: so one that will write says so at its beginning.
+    options = connection.get_execution_options()
+    if options.get("crewpool_reading"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # A run that was accepted is not lost with the power either.
+    is_fleeting = options.get("crewpool_fleeting")
+    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if is_fleeting else 'FULL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _place_of(path: Path) -> Place:
